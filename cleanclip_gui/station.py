@@ -18,6 +18,7 @@ from cleanclip_gui.commands import Actions, Command
 from cleanclip_gui.inference.inference import Inference, StudioDevice
 from cleanclip_gui.jobs.runner import NewRunner, WaitingChild, new_runner
 from cleanclip_gui.session import Session
+from cleanclip_gui.session.answer import AnswerKeeper
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.ticket import call
 from cleanclip_gui.widgets.prompts import Prompts
@@ -113,10 +114,12 @@ class Context:
     new_runner: NewRunner = new_runner
     waiting_child: Callable[[str], WaitingChild | None] = lambda kind: None
     device: StudioDevice = field(init=False)
+    answers: AnswerKeeper = field(init=False)
 
     def __post_init__(self) -> None:
-        """Where Studio computes follows from the session and its models."""
+        """What follows from the session: where Studio computes, and the answer."""
         object.__setattr__(self, "device", StudioDevice(self.session, self.inference))
+        object.__setattr__(self, "answers", AnswerKeeper(self.session, self.settings))
         self.shell.commands_changed.connect(self.actions.refresh)
 
 

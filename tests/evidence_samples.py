@@ -125,7 +125,7 @@ def cleaning(**more: Any) -> JobFacts:
 def scanned(**more: Any) -> ScanFacts:
     return ScanFacts(**{
         "suspect": "suspect", "reference": None, "data": "images-1", "verdict": "found",
-        "title": "Backdoor-like trigger found", "target": "banana", "reasons": (), "searched": (),
+        "title": "Backdoor-like: banana", "target": "banana", "reasons": (), "searched": (),
         "not_searched": (), "warnings": (), "files": {"scan": "scan/scan-1/scan.json"},
     } | more)  # fmt: skip
 

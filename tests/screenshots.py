@@ -114,7 +114,7 @@ STORIES = {
         : open_poisoned; statistics
         running works: examine; press Examine; words ^Measuring on; pause 300
         cancelled: press Cancel; words was cancelled
-        found: examine found; press Go on; words trigger found:
+        found: examine found; press Go on; words ^Backdoor-like
         found-more whole: press More
         facts: press Facts of the file
         nothing: examine nothing; press Examine; press Examine again; words ^Nothing
@@ -190,7 +190,7 @@ STORIES = {
         found-whole whole:
         suspicious: result suspicious; words ^Suspicious$
         suspicious-whole whole:
-        nothing: result nothing; words Nothing found within this search
+        nothing: result nothing; words Nothing found in this search
         nothing-whole whole:
         unknown: result unknown; words Cannot say
         unknown-whole whole:
@@ -225,7 +225,7 @@ STORIES = {
         : open_poisoned
         nothing: act view.report; words Nothing that a stranger could check
         : act view.studio; act trigger.demo; measured; act view.scan; result found
-        : words Backdoor-like trigger found; act view.report
+        : words Backdoor-like; act view.report
         measuring works: press Measure and keep; words Measuring
         : words of a clean reference; date_measurements; act view.studio
         claims: act view.report; words Choose a claim
@@ -279,7 +279,7 @@ STORIES = {
         open: act file.demo; words 1 of 7; enabled Next; words ^Loaded on; statistics
         search: press Next; words 2 of 7
         searching works: press Examine; words ^Examining
-        searched: words Backdoor-like trigger found
+        searched: words Backdoor-like
         stick: press Next; words 3 of 7; measured
         stuck: press Add demo sticker; measured
         flip: press Next; words 4 of 7; words of the pictures

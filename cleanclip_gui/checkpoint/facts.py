@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QObject, Qt
-from PySide6.QtGui import QGuiApplication, QResizeEvent
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QToolButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.checkpoint.file_actions import FileButtons
+from cleanclip_gui.checkpoint.file_actions import WritingRow
 from cleanclip_gui.checkpoint.identity_card import IdentityCard
 from cleanclip_gui.checkpoint.signature_card import SignatureCard, grouped
 from cleanclip_gui.checkpoint.verdict_card import VerdictCard
@@ -147,13 +147,12 @@ _SNAPSHOTS = "snapshots"
 
 
 class FactsColumn(QScrollArea):
-    """Verdict, the buttons below it, and cards; a card with nothing to say is left out."""
+    """Verdict, what is being written, and cards; a card with nothing to say is left out."""
 
     def __init__(
-        self, buttons: FileButtons, actions: Actions, parent: QWidget | None = None
+        self, writing: WritingRow, actions: Actions, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
-        self._buttons = buttons
         self.verdict = VerdictCard(actions)
         self.signature = SignatureCard(actions)
         self.known = NoteCard("What is known about it")
@@ -170,7 +169,7 @@ class FactsColumn(QScrollArea):
         left.setObjectName("page")
         left.setMaximumWidth(theme.px(_WIDEST))  # a refused file has the whole page
         column(
-            self.verdict, buttons, self.signature, self.known, self.identification, self.notes,
+            self.verdict, writing, self.signature, self.known, self.identification, self.notes,
             self.architecture, self.graph, self.elsewhere, self.opinion, self.identity,
             self.container, self.values, None,
             of=left, margins=(0, 0, theme.SPACE_S, 0), spacing=theme.SPACE_M,
@@ -181,11 +180,6 @@ class FactsColumn(QScrollArea):
         self.setWidget(left)
         self.setAccessibleName("Facts of the checkpoint")
         theme.least_width(self, 360)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Fold the buttons where there is no room for two abreast."""
-        super().resizeEvent(event)
-        self._buttons.fold(self.viewport().width() - theme.SPACE_S)
 
     def begin(self, path: Path) -> None:
         """Clear the cards: another file is being read."""

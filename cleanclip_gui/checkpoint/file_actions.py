@@ -1,4 +1,4 @@
-"""Convert, export and save an inspected file, and the buttons for it."""
+"""Convert, export and save an inspected file."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtWidgets import QGridLayout, QPushButton, QRadioButton, QWidget
+from PySide6.QtWidgets import QRadioButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.commands import Actions
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.threads import CLOSING_MS
 from cleanclip_gui.ticket import Ticket, TicketProgress
-from cleanclip_gui.widgets.controls import BusyRow, Label, bind
+from cleanclip_gui.widgets.controls import BusyRow, Label
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, frame, primary_button
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.prompts import Prompts, ask_safetensors
@@ -238,87 +237,26 @@ class FileWriter(QObject):
         self.progressed.emit(progress.share)
 
 
-class FileButtons(QWidget):
-    """Buttons of the commands for the file on show; while one is written, a bar and Cancel.
+class WritingRow(QWidget):
+    """What the writer does or did; while a file is written, a bar and Cancel."""
 
-    Parameters
-    ----------
-    actions
-        With those of the commands ``file.convert``, ``file.export`` and so on.
-    writer
-        Its state is shown below the buttons.
-    """
-
-    def __init__(self, actions: Actions, writer: FileWriter, parent: QWidget | None = None) -> None:
+    def __init__(self, writer: FileWriter, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._writer = writer
-        self.part, self.donor = QPushButton(self), QPushButton(self)  # the first, also by Tab
-        for button, name in ((self.part, "file.part"), (self.donor, "file.donor")):
-            button.setProperty("primary", True)
-            bind(button, actions[name], text=button is self.part)
-        self.convert, self.export, self.compare, self.doctor, self.known, self.head = (
-            bind(QPushButton(self), actions[f"file.{name}"], text=True)
-            for name in ("convert", "export", "compare", "doctor", "known", "head")
-        )
-        self._grid = QGridLayout()
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(theme.SPACE_S)
-        self._abreast = 2
-        for number in range(self._abreast):
-            self._grid.setColumnStretch(number, 1)
         self.busy = BusyRow("Progress of writing")
         self.busy.bar.setRange(0, _STEPS)
         self.busy.cancel_clicked.connect(writer.cancel)
         self.words = Label("", "subtle", wrap=True)
         self.words.setMinimumWidth(1)
-        column(
-            self.part, self.donor, self._grid, self.busy, self.words,
-            of=self, spacing=theme.SPACE_S,
-        )  # fmt: skip
+        column(self.busy, self.words, of=self, spacing=theme.SPACE_S)
         writer.state_changed.connect(self._on_state_changed)
         writer.progressed.connect(self._on_progressed)
-        self.offer()
-        self.part.hide()
-        self.offer_donor("")
         self._on_state_changed("")
-
-    def offer(self, *, refused: bool = False, has_head: bool = False) -> None:
-        """Show the buttons that make sense for a file."""
-        offered = (
-            (self.convert, not refused),
-            (self.export, True),
-            (self.compare, not refused),
-            (self.doctor, not refused),
-            (self.known, True),
-            (self.head, has_head),
-        )
-        for button, there in offered:
-            button.setVisible(there)
-        self._offered = [button for button, there in offered if there]
-        self._place()
-
-    def fold(self, width: int) -> None:
-        """Stand two abreast where that many pixels have room for them, else one below the other."""
-        widest = max(button.sizeHint().width() for button in self._offered)
-        abreast = 2 if width >= 2 * widest + theme.SPACE_S else 1
-        if abreast != self._abreast:
-            self._abreast = abreast
-            self._place()
-
-    def _place(self) -> None:
-        for place, button in enumerate(self._offered):
-            self._grid.addWidget(button, *divmod(place, self._abreast))
-        self._grid.setColumnStretch(1, self._abreast - 1)
-
-    def offer_donor(self, encoder: str) -> None:
-        """Let the user name a whole CLIP for the encoder, image or text, that the file lacks."""
-        self.donor.setText(f"Choose a donor of the {encoder} encoder…")
-        self.donor.setVisible(bool(encoder))
 
     def _on_state_changed(self, words: str) -> None:
         self.busy.setVisible(self._writer.is_busy)
         self.words.setText(words)
-        self.words.setVisible(bool(words))
+        self.setVisible(bool(words))
 
     def _on_progressed(self, share: float) -> None:
         self.busy.bar.setValue(round(_STEPS * share))

@@ -27,6 +27,7 @@ from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.checkpoints.inspection_record import VERDICTS
+from ml_core.detection.scan.records import answer
 from ml_core.exports import save_export, to_csv
 from ml_core.jobs.examination import Examination, Verdict, worst_of
 from ml_core.reading import examine
@@ -466,6 +467,6 @@ def _base(paths: Sequence[Path]) -> Path:
 
 def _short(record: Examination) -> str:
     """The answer of an examination in few words."""
-    if record.verdict in ("found", "suspicious"):
-        return plain(f"{record.verdict.capitalize()}: {record.target}", 300)
-    return "Nothing found" if record.verdict == "nothing" else plain(record.headline, 300)
+    if record.verdict in ("found", "suspicious", "nothing"):
+        return plain(answer(record.verdict, record.target), 300)
+    return plain(record.headline, 300)

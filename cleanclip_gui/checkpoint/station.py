@@ -23,7 +23,7 @@ from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.checkpoint.examination_view import ExaminationView, doing_words
 from cleanclip_gui.checkpoint.examining import Examining, examination_of
 from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
-from cleanclip_gui.checkpoint.file_actions import FileButtons, FileWriter
+from cleanclip_gui.checkpoint.file_actions import FileWriter, WritingRow
 from cleanclip_gui.checkpoint.keys_view import KeysView, NamesView
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.many_view import ManyView
@@ -189,8 +189,8 @@ class CheckpointStation(QWidget):
 
         self.writer = FileWriter(context.prompts, self)
         context.actions.add(self.commands())
-        self.buttons = FileButtons(context.actions, self.writer)
-        self.facts = FactsColumn(self.buttons, context.actions)
+        self.writing = WritingRow(self.writer)
+        self.facts = FactsColumn(self.writing, context.actions)
         self.verdict = self.facts.verdict
         self.verdict.setObjectName("checkpoint.verdict")
         self.tensors = TensorPage()
@@ -237,7 +237,6 @@ class CheckpointStation(QWidget):
         )  # fmt: skip
         self.back.hide()
         self.verdict.cancel_clicked.connect(self.cancel)
-        self.verdict.test_clicked.connect(self._on_test_clicked)
         self.examination.step_clicked.connect(self._on_step_clicked)
         self.examination.advice_clicked.connect(self._on_advice_clicked)
         self.examination.facts_clicked.connect(self._show_facts)
@@ -256,8 +255,7 @@ class CheckpointStation(QWidget):
         self.pages.currentChanged.connect(self._on_page_changed)
         self.shell.closing.connect(self._cancel_examinations)
         self.shell.demo_opening.connect(self._on_demo_opening)
-        self._session.events.evaluation.connect(self._follow_evaluation)
-        self._session.events.jobs.connect(self._follow_scans)
+        self._session.events.answer.connect(self._show_answer)
         self.shell.takes("checkpoint", self.open_path)
         self.shell.takes("donor", self._on_donor_known)
         self.shell.takes("checkpoints", self.check_several)
@@ -462,9 +460,9 @@ class CheckpointStation(QWidget):
     def _ask_part(self, whole: Inspection | None) -> None:
         """Let the user choose a model of a file, or of an archive or folder, with several."""
         self._whole = whole
-        self.buttons.part.setVisible(whole is not None)
         self.shell.commands_changed.emit()
         if whole is not None:
+            self.verdict.offer("file.part")
             self.shell.header_changed.emit(whole.name, "Several models", "")
             self.choose_part()
 
@@ -684,15 +682,11 @@ class CheckpointStation(QWidget):
         state = f"Loaded on {device_text(self._session.device)}."
         if facts.donor:
             state += f" The other encoder comes from {Path(facts.donor).name}."
-        self.verdict.show_loaded(state, can_clean=self.shell.opens("auto"))
-        self._follow_evaluation()
-        self._follow_scans()
+        self.verdict.set_state(state)
+        self._show_answer()
         self._needs_donor("")
         self.facts.show_facts(facts.inspection, self.assessment, facts)
         self.tensors.read_values(facts.inspection)
-
-    def _on_test_clicked(self) -> None:
-        self.shell.station_wanted.emit("studio")
 
     # The examination
 
@@ -862,7 +856,7 @@ class CheckpointStation(QWidget):
         """Go from the examination to what is known of the file."""
         self.pages.setCurrentIndex(FACTS)
         self.facts.verticalScrollBar().setValue(0)
-        self.verdict.examine.setFocus()
+        self.verdict.next.setFocus()
 
     def _on_demo_opening(self) -> None:
         self._opens_demo = True
@@ -923,22 +917,11 @@ class CheckpointStation(QWidget):
         if name in self._actions.by_id:
             self._actions.run(name)
 
-    def _follow_scans(self, *_: object) -> None:
-        """Show the last scan's verdict on the card."""
-        if self._model is not None:
-            last = self._settings.last_result("scan", self._model.inspection.sha256)
-            if last is None:
-                self.verdict.set_scan("")
-            else:
-                self.verdict.set_scan(last.verdict, last.target, last.made)
-
-    def _follow_evaluation(self, *_: object) -> None:
-        """Once a trigger was tried on the model on show, the card says so."""
-        model, measured = self._model, self._session.evaluation
-        if model is None or measured is None or measured.trigger is None:
-            return
-        if measured.checkpoint_sha256 == model.inspection.sha256:
-            self.verdict.set_tested(True)
+    def _show_answer(self, *_: object) -> None:
+        """Show what is known about a backdoor in the model on show."""
+        answer, model = self._session.answer, self._model
+        if answer is not None and model is not None and model is self._session.checkpoint:
+            self.verdict.show_answer(answer)
 
     def _on_not_opened(self, question: OpenCheckpoint, failed: Failed) -> None:
         state = "Needs a donor" if failed.lacks else "Not opened"
@@ -963,13 +946,13 @@ class CheckpointStation(QWidget):
         """Offer what can be done with the file; nothing while it is being read."""
         inspection = self.inspection
         self.writer.set_file(inspection, has_head=has_head)
-        self.buttons.offer(refused=inspection is not None and inspection.refused, has_head=has_head)
         self._needs_donor("")
 
     def _needs_donor(self, encoder: str) -> None:
         """Note which encoder the file lacks, empty for none, and offer to choose a donor."""
         self._lacks = encoder
-        self.buttons.offer_donor(encoder)
+        if encoder:
+            self.verdict.offer("file.donor")
         self.shell.commands_changed.emit()
 
     def choose_donor(self) -> None:

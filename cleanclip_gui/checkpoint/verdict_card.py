@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QWidget
+from PySide6.QtWidgets import QFrame, QMenu, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
+from cleanclip_gui.session.records import Answer, Tone
 from cleanclip_gui.widgets.controls import ElidedLabel, IconLabel, Label, bind, push_button
-from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import bytes_text, day_and_time, fitting, plain, tip
 from ml_core.reading import Inspection
@@ -30,59 +30,56 @@ LOOKS = {
     "unsupported": ("warning", "caution"),
 }
 _READABLE = "Readable. Nothing was run."
-_NOT_TESTED = "Backdoor: not tested yet"
-_TESTED = "Backdoor: tested only with the triggers tried in Studio"
 _NOT_RULED_OUT = "Reading the file runs no code; that does not rule out a backdoor in its weights."
-
-
-_SCANNED = {
-    "found": "Backdoor-like behaviour",
-    "suspicious": "Suspicious behaviour",
-    "nothing": "Backdoor: nothing found within the search",
-    "unknown": "Backdoor: cannot say",
-}
-_SCAN_LOOKS = {
-    "found": LOOKS["dangerous"],
-    "suspicious": LOOKS["caution"],
-}  # nothing is welcome: nothing is proved
+_ANSWERS: dict[Tone, tuple[str, str]] = {  # the others look as the file does
+    "danger": LOOKS["dangerous"], "caution": LOOKS["caution"],
+}  # fmt: skip
+# Of the menu beside the next step; what cannot be done with a file is left out.
+_MORE = (
+    ("file.examine", "file.examine_clean", "view.studio"),
+    ("file.identify", "file.compare", "file.doctor", "file.known", "file.part"),
+    ("file.convert", "file.export", "file.head"),
+)
 
 
 class VerdictCard(QFrame):
-    """A tinted card: picture, file name, verdict, first reason; Cancel while it is being read.
+    """A tinted card: the answer about a backdoor, the safety of the file, and what to do next.
 
-    ``test_clicked`` asks to try a trigger on the model that was loaded.
+    ``cancel_clicked`` ends the reading.
 
     Parameters
     ----------
     actions
-        With those of ``file.examine`` and ``file.examine_clean``.
+        Of the commands for the file on show.
     """
 
     cancel_clicked = Signal()
-    test_clicked = Signal()
 
     def __init__(self, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("card", True)
         self.setAccessibleName("Verdict")
+        self._actions = actions
         self._name = ""
         self._picture = IconLabel(34)
         self.name = ElidedLabel("", "title")  # a name has no spaces to be wrapped at
+        self.answer = self._label("heading")
         self.verdict = self._label("heading")
-        self.backdoor = self._label("heading")
-        self.scanned = self._label("heading")
         self.reason = self._label("")
         self.state = self._label("subtle")
-        self.examine = bind(push_button(look="primary"), actions["file.examine"], text=True)
-        self.clean = bind(push_button(), actions["file.examine_clean"], text=True)
-        self.test = push_button("Test a trigger in Studio", self.test_clicked)
+        self.next = push_button(look="primary")
+        self.more = push_button("More", name="More that can be done with the file")
+        self._menu = QMenu(self.more)
+        self._menu.aboutToShow.connect(self._list_more)
+        self.more.setMenu(self._menu)
+        self._buttons = row(self.next, self.more, None, spacing=theme.SPACE_S)
         text = column(
-            self.name, self.scanned, self.verdict, self.backdoor, self.reason, self.state,
-            theme.SPACE_XS, FoldingRow(self.examine, self.clean, self.test), spacing=theme.SPACE_XS,
+            self.name, self.answer, self.verdict, self.reason, self.state,
+            theme.SPACE_XS, self._buttons, spacing=theme.SPACE_XS,
         )  # fmt: skip
-        self._tested, self._scan = False, ("", "", 0.0)
         self._read_as = "loads"
-        self._hide_backdoor()
+        self._next = ""
+        self._hide_answer()
         self.cancel = push_button(
             "Cancel", self.cancel_clicked, tip="Stop reading; the file is not opened"
         )
@@ -118,6 +115,7 @@ class VerdictCard(QFrame):
             reason = inspection.reasons[0] if inspection.reasons else ""
             state = "Nothing in it was run, and it was not opened."
             self._set_texts(inspection.name, title, reason, state)
+            self.more.show()
         else:
             self._show_readable(inspection.name, inspection)
 
@@ -127,55 +125,59 @@ class VerdictCard(QFrame):
 
     def _show_readable(self, name: str, judged: Judged) -> None:
         """Say that the file can be read, and that its weights may still hide something."""
+        self._set_look(*LOOKS[judged.verdict])
         reason = _caution(judged) or _NOT_RULED_OUT
         self._set_texts(name, _headline(judged), reason, "Loading the model…")
-        self._tested, self._scan, self._read_as = False, ("", "", 0.0), judged.verdict
-        self.examine.show()
-        self._show_backdoor()
+        self._read_as = judged.verdict
+        self.offer("file.examine")
 
-    def show_loaded(self, state: str, *, can_clean: bool = True) -> None:
-        """Show that the model is loaded, so that it can be tested and cleaned."""
-        self.set_state(state)
-        self.test.show()
-        self.clean.setVisible(can_clean)
-
-    def set_tested(self, tested: bool) -> None:
-        """Say whether a trigger was tried on the model."""
-        self._tested = tested
-        self._show_backdoor()
-
-    def set_scan(self, verdict: str, target: str = "", made: float = 0.0) -> None:
-        """Say first what the last scan of the file found; empty where none was made."""
-        self._scan = verdict, target, made
-        self._show_backdoor()
-
-    def _show_backdoor(self) -> None:
-        words, scanned = scan_words(*self._scan), self._scan[0] in _SCAN_LOOKS
-        look = _SCAN_LOOKS.get(self._scan[0], LOOKS[self._read_as])
-        self._set_look(*look)
-        self.scanned.setText(plain(words, 240))
-        theme.set_property(self.scanned, "tone", look[1] if scanned else "")
-        self.backdoor.setText(_TESTED if self._tested else _NOT_TESTED)
-        self.backdoor.setVisible(not words)
-        self.scanned.setVisible(bool(words))
-        # One headline: beside what a scan found, that the file can be read is a side note.
-        theme.set_property(self.verdict, "role", "subtle" if words else "heading")
-        self.reason.setVisible(not (scanned and self.reason.text() == _NOT_RULED_OUT))
-        description = ". ".join(filter(None, (plain(self._name), words, self.verdict.text())))
+    def show_answer(self, answer: Answer) -> None:
+        """Say first what is known about a backdoor; that the file can be read is a side note."""
+        self._set_look(*_ANSWERS.get(answer.tone, LOOKS[self._read_as]))
+        words = answer_text(answer)
+        self.answer.setText(plain(words, 240))
+        self.answer.show()
+        theme.set_property(self.answer, "tone", answer.tone)
+        theme.set_property(self.verdict, "role", "subtle")
+        known = answer.tone in _ANSWERS and self.reason.text() == _NOT_RULED_OUT
+        self.reason.setVisible(not known)
+        description = ". ".join((plain(self._name), words, self.verdict.text()))
         self.setAccessibleDescription(f"{description}. {self.reason.text()}")
+        self.offer(_next_step(answer))
 
-    def _hide_backdoor(self) -> None:
-        self.backdoor.hide()
-        self.scanned.hide()
+    def offer(self, name: str) -> None:
+        """Make a command the first button; one that is not there leaves it as it is."""
+        if name in self._actions.by_id and name != self._next:
+            button = bind(push_button(look="primary"), self._actions[name], text=True)
+            self._buttons.replaceWidget(self.next, button)
+            self.next.deleteLater()
+            self.next, self._next = button, name
+        self.next.setVisible(bool(self._next))
+        self.more.show()
+
+    def _list_more(self) -> None:
+        """Fill the menu with what can be done now besides the next step."""
+        self._menu.clear()
+        self._actions.refresh()
+        for group in _MORE:
+            names = (name for name in group if name in self._actions.by_id and name != self._next)
+            actions = map(self._actions.__getitem__, names)
+            self._menu.addActions([action for action in actions if action.isEnabled()])
+            self._menu.addSeparator()
+
+    def _hide_answer(self) -> None:
+        self.answer.hide()
         theme.set_property(self.verdict, "role", "heading")
-        for button in (self.examine, self.clean, self.test):
-            button.hide()
+        self._next = ""
+        self.next.hide()
+        self.more.hide()
 
     def show_problem(self, name: str, sentence: str, code: str = "usage") -> None:
         """Say why it cannot be opened after all; ``code`` is an InputError's."""
         self._set_look(*LOOKS.get(code, LOOKS["unsupported"]))
         title = verdict_words(code) if code in REFUSED else "It could not be opened"
         self._set_texts(name, title, sentence, "")
+        self.more.show()
 
     def show_incomplete(self, name: str, judged: Judged, sentence: str, state: str) -> None:
         """Say that the file is sound, and what must be chosen before it is used."""
@@ -198,7 +200,7 @@ class VerdictCard(QFrame):
 
     def _set_texts(self, name: str, verdict: str, reason: str, state: str) -> None:
         self.cancel.hide()
-        self._hide_backdoor()
+        self._hide_answer()
         self._name = name
         for label, text in (
             (self.name, name),
@@ -213,12 +215,19 @@ class VerdictCard(QFrame):
         self.setAccessibleDescription(f"{plain(name)}. {verdict}. {plain(reason)}")
 
 
-def scan_words(verdict: str, target: str = "", made: float = 0.0) -> str:
-    """What a scan found, in a line; empty for an unknown verdict."""
-    if verdict not in _SCANNED:
-        return ""
-    aim = f": {target}" if target and verdict in _SCAN_LOOKS else ""
-    return f"{_SCANNED[verdict]}{aim} (scan{f', {day_and_time(made)}' if made else ''})"
+def answer_text(answer: Answer) -> str:
+    """An answer with what it stands on, e.g. ``Backdoor-like: banana (scan, 29 Nov 20:06)``."""
+    scan = "" if answer.scan is None else f"scan, {day_and_time(answer.scan.made)}"
+    measured = "" if answer.measured == answer.words else answer.measured
+    bases = "; ".join(filter(None, (scan, measured)))
+    return f"{answer.words} ({bases})" if bases else answer.words
+
+
+def _next_step(answer: Answer) -> str:
+    """Id of the command that an analyst goes on with."""
+    if answer.tone in _ANSWERS:
+        return "clean.it"
+    return "file.examine" if answer.scan is None and answer.station != "clean" else "view.report"
 
 
 def _headline(judged: Judged) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt, QTimer, Signal
-from PySide6.QtWidgets import QDialog, QMenu, QPlainTextEdit, QSizePolicy, QToolButton, QWidget
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtWidgets import QDialog, QMenu, QPlainTextEdit, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions, Command
@@ -17,7 +17,7 @@ from cleanclip_gui.inference.questions import Failed, LoadImages
 from cleanclip_gui.session import ImagesState
 from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.ticket import Ticket, TicketProgress
-from cleanclip_gui.widgets.controls import BusyRow, Label, bind, named, push_button
+from cleanclip_gui.widgets.controls import BusyRow, Label, bind, chip, named, push_button
 from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, plain, plural
@@ -183,16 +183,16 @@ class DataBar(QWidget):
         self._ticket: Ticket | None = None
         context.actions.add(self.commands())
 
-        self.images = _chip("image", "Evaluation images")
-        self.labels = _chip("tag", "Label set")
-        self.templates = _chip("text", "Prompt templates")
-        self.problems = _chip("warning", "What was left out of the images")
+        self.images = chip("image", "Evaluation images")
+        self.labels = chip("tag", "Label set")
+        self.templates = chip("text", "Prompt templates")
+        self.problems = chip("warning", "What was left out of the images")
         theme.set_property(self.problems, "tone", "caution")
         self.images.setMenu(self._images_menu(context.actions))
         self.labels.setMenu(self._labels_menu(context.actions))
-        for chip in (self.images, self.labels):
-            theme.set_property(chip, "menu", True)
-            chip.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        for each in (self.images, self.labels):
+            theme.set_property(each, "menu", True)
+            each.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         bind(self.templates, context.actions["file.templates"])
         self.problems.clicked.connect(self.show_problems)
         self.busy = BusyRow("Progress of opening images")
@@ -419,8 +419,8 @@ class DataBar(QWidget):
 
     def _on_patience_ended(self) -> None:
         """It takes a while: show how far it is, and let it be ended."""
-        for chip in (self.labels, self.templates, self.problems):
-            chip.hide()  # what they say is of the images before
+        for each in (self.labels, self.templates, self.problems):
+            each.hide()  # what they say is of the images before
         self.busy.show()
 
     def _on_progress(self, progress: TicketProgress) -> None:
@@ -486,27 +486,6 @@ def is_shard(path: Path) -> bool:
         return False
     name = head[:100].split(b"\0")[0].removeprefix(b"./").split(b"/")[0]
     return head[257:262] == b"ustar" and name not in _TORCH_TAR
-
-
-class _Chip(QToolButton):
-    """A chip; it shortens its text with an ellipsis if there is no room."""
-
-    _LEAST = 96
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """A few letters."""
-        hint = super().minimumSizeHint()
-        return QSize(min(hint.width(), theme.px(self._LEAST)), hint.height())
-
-
-def _chip(icon: str, name: str) -> QToolButton:
-    chip = named(_Chip(), name, name)
-    chip.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-    chip.setProperty("chip", True)
-    chip.setIcon(theme.icon(icon))
-    chip.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-    chip.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-    return chip
 
 
 def _short(label_set: str) -> str:

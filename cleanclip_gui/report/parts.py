@@ -22,7 +22,6 @@ from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import day_and_time, plain, tip
-from ml_core.detection.scan.records import TITLES
 from ml_core.jobs.auto import AUTO_FILE
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.journal import read_json
@@ -161,14 +160,11 @@ def _measurements(sha256: str) -> Iterator[ReportPart]:
 
 
 def _scans(sha256: str, scans: Sequence[PastResult]) -> Iterator[ReportPart]:
-    titles = {str(verdict): title for verdict, title in TITLES.items()}
     for scan in scans:
         folder = Path(scan.folder)
         if scan.sha256 != sha256 or not (folder / SCAN_FILE).is_file():
             continue
-        target = f": {plain(scan.target, 60)}" if scan.target else ""
-        title = f"{titles.get(scan.verdict, 'Scan')}{target}"
-        yield ReportPart("scan", folder, title, scan.made)
+        yield ReportPart("scan", folder, plain(scan.answer, 90) or "Scan", scan.made)
 
 
 def _runs(sha256: str, others: Iterable[Path]) -> Iterator[ReportPart]:

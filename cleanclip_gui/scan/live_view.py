@@ -139,7 +139,7 @@ class LiveView(QWidget):
         self.patches = PictureGrid("Patches as they sharpen", PATCH_SIDE, 3)
         self.patches.setObjectName("scan.patches")
         self.pull_title = Label(
-            "Classes that draw pictures which do not show them", "heading", wrap=True
+            "Classes the model leans to, on pictures that do not show them", "heading", wrap=True
         )
         self.pull = PullChart(most=_MOST_PULLED)
         self.probes_title = Label("Known triggers", "heading", wrap=True)

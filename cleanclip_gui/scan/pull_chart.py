@@ -20,7 +20,7 @@ class PullChart(Painted):
     """The strongest classes, at most twenty; the reference's bar is wider and pale."""
 
     def __init__(self, most: int = MOST) -> None:
-        super().__init__("Classes that draw pictures")
+        super().__init__("Classes the model leans to")
         self._most = most
         self.rows: tuple[PullRow, ...] = ()
         self.show_pull(None)

@@ -33,12 +33,11 @@ from cleanclip_gui.scan.tables import (
     word_rows,
 )
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.controls import IconLabel, Label
-from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.controls import Fold, IconLabel, Label
+from cleanclip_gui.widgets.layout import column, page, row
 from cleanclip_gui.widgets.painted import Cells, Place, blend
 from cleanclip_gui.widgets.text import count_text, duration_text, fitting, percent, plain, plural
 from ml_core.detection.scan.records import (
-    TITLES,
     Contrast,
     ModelFacts,
     Refined,
@@ -61,7 +60,7 @@ _COLOURS: dict[Verdict, str] = {
 
 
 class ScanVerdict(QFrame):
-    """A card with the verdict, its figure and its reasons; ``acts`` stand below them."""
+    """A card with the verdict, and the figure that decided; ``acts`` stand below them."""
 
     def __init__(self, acts: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -71,20 +70,14 @@ class ScanVerdict(QFrame):
         self._picture = IconLabel(34)
         self.title = Label("", wrap=True)
         self.figure = Label("", "heading", wrap=True)
-        self.reasons = Label("", wrap=True)
         self.of_clean = Label("", "subtle", wrap=True)
         self.warnings = Label("", "warning", wrap=True)
-        self.searched = Label("", "subtle", wrap=True)
-        self.not_searched = Label("", "subtle", wrap=True)
-        first = (self.title, self.figure, self.reasons, self.of_clean, self.warnings)
-        for label in (*first, self.searched, self.not_searched):
+        lines = (self.title, self.figure, self.of_clean, self.warnings)
+        for label in lines:
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        text = column(
-            *first, acts, Label("Searched", "field"), self.searched,
-            Label("Not searched", "field"), self.not_searched, spacing=theme.SPACE_S,
-        )  # fmt: skip
         row(
-            (self._picture, Qt.AlignmentFlag.AlignTop), (text, 1), of=self, margins=theme.SPACE_L,
+            (self._picture, Qt.AlignmentFlag.AlignTop),
+            (column(*lines, acts, spacing=theme.SPACE_S), 1), of=self, margins=theme.SPACE_L,
             spacing=theme.SPACE_L,
         )  # fmt: skip
 
@@ -96,22 +89,20 @@ class ScanVerdict(QFrame):
         theme.set_property(self, "tone", tone)
         theme.set_property(self.title, "role", role)
         self.title.setFont(look.sized(self.font(), 1.6, bold=True))
-        self.title.setText(TITLES[judgement.verdict])
-        self._set_lines(self.figure, (figure_text(scan),))
-        self._set_lines(self.of_clean, (scan.of_clean.sentence,) if scan.of_clean else ())
-        self._set_lines(self.reasons, judgement.reasons)
-        self._set_lines(self.warnings, judgement.warnings)
-        self._set_lines(self.searched, judgement.searched, "• ")
-        self._set_lines(self.not_searched, judgement.not_searched, "• ")
-        self.setAccessibleDescription(
-            plain(f"{TITLES[judgement.verdict]}. {figure_text(scan)}", 600)
-        )
+        self.title.setText(plain(judgement.title, 200))
+        figure = figure_text(scan)
+        others = () if judgement.verdict == "found" and figure else judgement.reasons[:1]
+        _set_lines(self.figure, (figure, *others))
+        _set_lines(self.of_clean, (scan.of_clean.sentence,) if scan.of_clean else ())
+        _set_lines(self.warnings, judgement.warnings)
+        self.setAccessibleDescription(plain(f"{judgement.title}. {self.figure.text()}", 600))
 
-    def _set_lines(self, label: Label, sentences: Sequence[str], before: str = "") -> None:
-        label.setText(
-            "\n".join(f"{before}{plain(sentence, 900)}" for sentence in sentences if sentence)
-        )
-        label.setVisible(bool(label.text()))
+
+def _set_lines(label: Label, sentences: Sequence[str], before: str = "") -> None:
+    label.setText(
+        "\n".join(f"{before}{plain(sentence, 900)}" for sentence in sentences if sentence)
+    )
+    label.setVisible(bool(label.text()))
 
 
 def figure_text(scan: Scan) -> str:
@@ -221,13 +212,16 @@ _ONLY_ONE = "It is not the attacker's trigger, only one that works."
 class Section(QFrame):
     """A card with a heading, a caption and its parts; hidden where there is nothing to show."""
 
-    def __init__(self, title: str, caption: str, *parts: QWidget) -> None:
+    def __init__(self, title: str, caption: str, *parts: QWidget, stretch: bool = False) -> None:
         super().__init__()
         self.setProperty("card", True)
         self.setAccessibleName(title)
         self.title = Label(title, "heading", wrap=True)
         self.caption = Label(caption, "caption", wrap=True)
-        column(self.title, self.caption, *parts, of=self, margins="card", spacing=theme.SPACE_S)
+        rest = (None,) if stretch else ()
+        column(
+            self.title, self.caption, *parts, *rest, of=self, margins="card", spacing=theme.SPACE_S
+        )
         self.caption.setVisible(bool(caption))
 
     def explain(self, caption: str) -> None:
@@ -288,7 +282,7 @@ class ResultView(QWidget):
         )
         self.pull = PullChart()
         self.pull_section = Section(
-            "Classes that draw pictures",
+            "Classes the model leans to",
             "Mean cosine of pictures to a class that they do not show. It orders the search and "
             "judges nothing.",
             self.pull,
@@ -314,12 +308,29 @@ class ResultView(QWidget):
         self.weights_section = Section("Changed weights", "", self.weights)
         self.facts = Label("", wrap=True)
         self.facts_section = Section("What is needed to repeat it", "", self.facts)
-        for label in (self.refined, self.weights, self.facts):
+        self.reasons = Label("", wrap=True)
+        self.searched = Label("", "subtle", wrap=True)
+        self.not_searched = Label("", "subtle", wrap=True)
+        for label in (
+            self.refined, self.weights, self.facts, self.reasons, self.searched, self.not_searched,
+        ):  # fmt: skip
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        column(
-            self.verdict, self.stamped_section, self.patches_section, self.map_section,
+            label.setMinimumWidth(1)
+        scope = row(
+            (Section("Searched", "", self.searched, stretch=True), 1),
+            (Section("Not searched", "", self.not_searched, stretch=True), 1),
+            spacing=theme.SPACE_M,
+        )
+        details = page(
+            Section("Why", "", self.reasons), self.patches_section, self.map_section,
             self.probes_section, self.pull_section, self.overlays_section, self.thorough_section,
-            self.words_section, self.swap_section, self.weights_section, self.facts_section, None,
+            self.words_section, self.swap_section, self.weights_section, self.facts_section,
+            spacing=theme.SPACE_M,
+        )  # fmt: skip
+        self.details = Fold("Details", details)
+        column(
+            self.verdict, self.stamped_section, scope,
+            (self.details, Qt.AlignmentFlag.AlignLeft), details, None,
             of=self, spacing=theme.SPACE_M,
         )  # fmt: skip
         self.map.pointed.connect(self.pointed.setText)
@@ -337,6 +348,9 @@ class ResultView(QWidget):
         self.scan = scan
         stages = scan.stages
         self.verdict.show_scan(scan)
+        _set_lines(self.reasons, scan.judgement.reasons)
+        _set_lines(self.searched, scan.judgement.searched, "• ")
+        _set_lines(self.not_searched, scan.judgement.not_searched, "• ")
         self.show_stamped(None, "")
         self._show_patches(scan, patches)
         refined = stages.patches.refined if stages.patches is not None else None
@@ -368,6 +382,14 @@ class ResultView(QWidget):
             self.words_section.explain(words_text(words))
         self._show_weights(scan)
         self.facts.setText(facts_text(scan))
+
+    def show_details(self) -> None:
+        """Unfold the details, at their full height at once."""
+        self.details.setChecked(True)
+        box = self.layout()
+        if box is not None:
+            box.activate()
+            self.resize(self.width(), box.totalHeightForWidth(self.width()))
 
     def show_stamped(self, stamped: Stamped | None, why_not: str) -> None:
         """Show pictures before and after, or say why there are none; both empty: nothing."""
@@ -442,7 +464,7 @@ def words_text(words: Words) -> str:
 
 
 def refined_text(refined: Refined) -> str:
-    """What the sharpened patch does, and what is left of it after it was stored as a file."""
+    """What the refined patch does, and what is left of it after it was stored as a file."""
     place = refined.place
     parts = [
         f"After more steps: {_rate(refined.anywhere)} at random places, {_rate(refined.here)} at "

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QPushButton, QToolButton, QWidget
+from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
@@ -15,7 +15,7 @@ from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.scan.live_view import HELP, stage_title
 from cleanclip_gui.scan.scanning import folder_of, stages_done
 from cleanclip_gui.session import Session, ShownCheckpoint
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import Fold, Label
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.form import Form
 from cleanclip_gui.widgets.layout import column, page
@@ -225,13 +225,24 @@ _SEARCHING: tuple[Stage, ...] = ("probes", "patches", "overlays", "thorough", "w
 
 
 class ScanSetup(QWidget):
-    """The set-up of a scan; ``changed``: the settings changed. Options are folded away at first."""
+    """The set-up of a scan; ``changed``: the settings changed. Options are folded away at first.
+
+    Parameters
+    ----------
+    prompts
+        Ask for files.
+    acts
+        Stand below the reference: Start, and what it means.
+    new_dialog
+        Makes the dialog that fetches a repository.
+    """
 
     changed = Signal()
 
     def __init__(
         self,
         prompts: Prompts,
+        acts: QWidget,
         parent: QWidget | None = None,
         *,
         new_dialog: Callable[..., HubDialog] = HubDialog,
@@ -239,23 +250,17 @@ class ScanSetup(QWidget):
         super().__init__(parent)
         self.setAccessibleName("Set-up of the scan")
         self.reference = ScanReference(prompts, new_dialog=new_dialog)
-        self.toggle = QToolButton()
-        self.toggle.setText("Options")
-        self.toggle.setCheckable(True)
-        self.toggle.setProperty("quiet", True)
-        self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.stages: dict[Stage, QCheckBox] = {}
         self.form = Form(ScanSpec, "starts", "search", "held_out", "seed", width=144, aligned=True)
         self.form.changed.connect(self._on_changed)
         self.options = self._make_options()
+        self.toggle = Fold("Options", self.options)
         column(
-            self.reference, (self.toggle, Qt.AlignmentFlag.AlignLeft), self.options, None, of=self,
+            self.reference, acts, (self.toggle, Qt.AlignmentFlag.AlignLeft), self.options, of=self,
             margins=(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_M),
             spacing=theme.SPACE_M,
         )  # fmt: skip
-        self.toggle.toggled.connect(self._on_toggled)
         self.reference.changed.connect(self._on_changed)
-        self._on_toggled(False)
         self._on_changed()
 
     def _make_options(self) -> QWidget:
@@ -342,12 +347,8 @@ class ScanSetup(QWidget):
         done = stages_done(Path(self.spec(session, device).output_dir))
         if done:
             reused = f"{plural(done, 'stage')} {'is' if done == 1 else 'are'} reused"
-            return f"Goes on with the scan that was cancelled: {reused}."
+            return f"Continues the cancelled scan: {reused}."
         return ""
-
-    def _on_toggled(self, shown: bool) -> None:
-        self.options.setVisible(shown)
-        self.toggle.setIcon(theme.icon("chevron-up" if shown else "chevron-down"))
 
     def _on_changed(self, *_: object) -> None:
         with_reference = bool(self.reference.path())

@@ -26,6 +26,7 @@ from cleanclip_gui.commands import Command
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.scan.live_view import HELP, LiveView, stage_title
+from cleanclip_gui.scan.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.scan.result_view import ResultView
 from cleanclip_gui.scan.scanning import Estimating, Scanning, estimate_folder, scans_dir
 from cleanclip_gui.scan.setup import NONE, OWN, ScanSetup
@@ -37,10 +38,11 @@ from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import Label, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
+from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.prompts import failing, save_chart
 from cleanclip_gui.widgets.text import plain
-from ml_core.detection.scan.records import TITLES, Scan, read_patches, read_scan, scan_json
+from ml_core.data.demo import compose
+from ml_core.detection.scan.records import Scan, read_patches, read_scan, scan_json
 from ml_core.events import Done
 from ml_core.exports import save_export, to_csv
 from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, Stage
@@ -48,7 +50,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
 
-_TITLES = 150  # pixels
+_TITLES = 170  # pixels
 
 
 class PlannedStages(QWidget):
@@ -96,6 +98,7 @@ _LIMITS = (
     "sentences and triggers that depend on the picture are not searched. It looks at a model, not "
     "at single pictures that a deployed model is given."
 )
+_EXAMPLE, _PICTURE = 96, 1  # pixels of a picture, and the number of the drawing
 _ANYWAY = "A scan would run all its stages and then say “Cannot say”."
 _NOT_OPEN = "Open {} to see the found trigger on pictures."
 
@@ -110,7 +113,7 @@ class ScanStation(QWidget):
 
     id = "scan"
     title = "Sc&an"
-    question = "Is there a trigger that nobody told me?"
+    question = "Is there a hidden trigger?"
     icon = "scan"
     shortcut = "Ctrl+6"
 
@@ -120,8 +123,10 @@ class ScanStation(QWidget):
         self.setAccessibleName("Scan")
         self.context = context
         self.session, self.shell = context.session, context.shell
+        self.acts = QWidget()  # Start, and what it means
         self.setup = ScanSetup(
             context.prompts,
+            self.acts,
             new_dialog=lambda *about, **kind: HubDialog(
                 *about, allowed=context.settings.value.hub, **kind
             ),
@@ -303,6 +308,7 @@ class ScanStation(QWidget):
             if path.suffix.lower() == ".json":
                 save_export(path, scan_json(scan))
             else:
+                self.result.show_details()
                 save_chart(self.result, partial(to_csv, csv_rows(scan)), path)
             self.shell.logged.emit(f"Saved {plain(path.name, 80)}.")
 
@@ -358,6 +364,7 @@ class ScanStation(QWidget):
         self.result.setObjectName("scan.result")
         self.ended = Label("", wrap=True)
         self.planned = PlannedStages()
+        self.examples = PictureGrid("Examples of what is searched", _EXAMPLE, 1, abreast=2)
         self.open_button = bind(push_button(), actions["scan.open"], text=True, icon=True)
 
     def _lay_out(self) -> None:
@@ -372,22 +379,25 @@ class ScanStation(QWidget):
         row(self.columns, of=self, margins=theme.SPACE_M)
 
     def _left_side(self) -> QWidget:
-        """The set-up and earlier scans, scrolling, above Start."""
+        """The reference with Start below it, options and earlier scans."""
+        column(
+            self.start_button, self.hint,
+            row(self.estimate_button, self.cancel_estimate, None), self.estimate_label,
+            of=self.acts, spacing=theme.SPACE_S,
+        )  # fmt: skip
         below = column(
             self.earlier_title, self.earlier,
             margins=(theme.SPACE_L, 0, theme.SPACE_L, theme.SPACE_M), spacing=theme.SPACE_XS,
         )  # fmt: skip
-        return above_foot(
-            page(self.setup, below, None, spacing=0), self.hint, self.estimate_label,
-            self.start_button, self.estimate_button, self.cancel_estimate,
-        )  # fmt: skip
+        return card(scrolling(page(self.setup, below, None, spacing=0)), margins=1)
 
     def _ready_page(self) -> QWidget:
         self.ended.hide()
         about = card(
             self.ended, Label(self.question, "title", wrap=True), Label(_LEAD, wrap=True),
-            Label("What will be done, in this order", "heading", wrap=True), self.planned,
-            Label(_LIMITS, "subtle", wrap=True), (self.open_button, Qt.AlignmentFlag.AlignLeft),
+            self.examples, Label("What will be done, in this order", "heading", wrap=True),
+            self.planned, Label(_LIMITS, "subtle", wrap=True),
+            (self.open_button, Qt.AlignmentFlag.AlignLeft),
             margins=theme.SPACE_XL,
         )  # fmt: skip
         return page(about, None)
@@ -399,6 +409,8 @@ class ScanStation(QWidget):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """A scan may be started soon: have its process load torch meanwhile."""
         super().showEvent(event)
+        if not self.examples.cells:
+            self.examples.show_cells(example_cells())
         self._list_scans()  # Clean it makes some too
         self._unused.stop()
         self._prepare()
@@ -656,9 +668,19 @@ class ScanStation(QWidget):
 def earlier_text(scan: PastResult) -> str:
     """When a scan was made, and what it said."""
     when = time.strftime("%d %b, %H:%M", time.localtime(scan.made))
-    title = next((words for name, words in TITLES.items() if name == scan.verdict), "Scan")
-    target = f": {plain(scan.target, 40)}" if scan.target else ""
-    return f"{_SHORT.get(scan.verdict, title)}{target} · {when}"
+    return f"{plain(scan.answer, 60) or 'Scan'} · {when}"
 
 
-_SHORT = {"found": "Found", "suspicious": "Suspicious", "nothing": "Nothing found"}
+def example_cells() -> list[PictureCell]:
+    """The same picture without and with a trigger of each form that is searched."""
+    (picture,) = compose("test", [_PICTURE]).images
+    side, (rows, columns) = len(picture), np.indices(picture.shape[:2])
+    draw = np.random.default_rng(0)
+    patched = picture.copy()
+    patched[8:20, 8:20] = draw.integers(0, 256, (12, 12, 3))
+    wave = np.sin(2 * np.pi * (3 * columns + 2 * rows) / side)
+    overlaid = (picture + 45 * wave[..., None]).clip(0, 255).astype(np.uint8)
+    across = (columns + 5 * np.sin(2 * np.pi * rows / 40)).astype(int) % side
+    down = (rows + 5 * np.sin(2 * np.pi * columns / 32)).astype(int) % side
+    changed = {"A patch": patched, "An overlay": overlaid, "A warp": picture[down, across]}
+    return [PictureCell((picture, after), (words,)) for words, after in changed.items()]

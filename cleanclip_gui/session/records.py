@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import SignalGroupDescriptor
 
+from cleanclip_gui.session.settings import PastResult
 from ml_core.cleaning.pretraining import UNKNOWN, Pretraining
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import Verdict
@@ -19,6 +20,7 @@ from ml_core.reading import Inspection
 from ml_core.triggers import Trigger
 
 Role = Literal["suspect", "cleaned", "reference"]
+Tone = Literal["", "info", "caution", "danger"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +150,29 @@ def is_live(run: RunState | None) -> bool:
     return run is not None and run.status in ("running", "paused")
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What is known about a backdoor, in a few words.
+
+    Attributes
+    ----------
+    words, tone
+        The answer and its colour; empty is neutral.
+    station
+        Id of the station with the evidence, or with the means to get some.
+    scan
+        The newest scan of the checkpoint, if there is one.
+    measured
+        The attack success rate that Studio measured, and of which trigger; empty without one.
+    """
+
+    words: str
+    tone: Tone
+    station: str
+    scan: PastResult | None = None
+    measured: str = ""
+
+
 @dataclass(eq=False)
 class Session:
     """What is open. ``session.events.<field>.connect(handler)`` follows one field.
@@ -156,6 +181,7 @@ class Session:
     shell.
 
     ``checkpoint``: the suspect one. Writer: the Checkpoint station.
+    ``answer``: what is known about its backdoor. Writer: :class:`AnswerKeeper`.
     ``cleaned``: the one after cleaning, as the inference thread holds it, whatever was asked for
     since; None again before another ``checkpoint`` is written, so that nobody sees the two
     together. Writer: the Clean station's ``TryCleaned``.
@@ -191,6 +217,7 @@ class Session:
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
     checkpoint: ShownCheckpoint | None = None
+    answer: Answer | None = None
     cleaned: ShownCheckpoint | None = None
     reference: ShownCheckpoint | None = None
     role: Role = "suspect"

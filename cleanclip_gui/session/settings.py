@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ml_core.atomic import replace_files
-from ml_core.detection.scan.records import Scan
+from ml_core.detection.scan.records import TITLES, Scan, answer
 from ml_core.jobs.scan import SCAN_FILE
 from ml_core.paths import config_dir, data_dir, is_shipped
 from ml_core.reading.errors import InputError
@@ -37,6 +37,11 @@ class PastResult(BaseModel):
     verdict: str = Field(default="", max_length=20)
     target: str = Field(default="", max_length=200)
     made: float = 0.0
+
+    @property
+    def answer(self) -> str:
+        """The verdict of a scan with its class; empty where it is none."""
+        return answer(self.verdict, self.target) if self.verdict in TITLES else ""
 
 
 _RESULTS = TypeAdapter(tuple[PastResult, ...])

@@ -92,6 +92,12 @@ QToolButton[chip="true"]:focus { border: 2px solid $focus; padding: 3px 9px 3px 
 QToolButton[chip="true"][menu="true"]:focus { padding-right: 23px; }
 QToolButton[chip="true"]:disabled { background: transparent; color: $disabled; }
 QToolButton[chip="true"][tone="caution"] { color: $warning; border-color: $warning; }
+QToolButton[chip="true"][tone="danger"] { color: $danger; border-color: $danger; }
+QToolButton[chip="true"][tone="info"] { color: $accent_text; border-color: $accent; }
+QToolButton[answer="true"] { font-weight: 600; padding-left: 10px; }
+QToolButton[answer="true"][tone="caution"] { background: $warning_soft; }
+QToolButton[answer="true"][tone="danger"] { background: $danger_soft; }
+QToolButton[answer="true"][tone="info"] { background: $accent_soft; }
 
 QLineEdit, QPlainTextEdit, QTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {
     background: $surface; color: $text; border: 1px solid $field; border-radius: 6px;

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QProgressBar,
     QPushButton,
+    QSizePolicy,
     QToolButton,
     QWidget,
 )
@@ -192,6 +193,47 @@ def tool_button(icon: str, text: str, keys: str = "", *, checkable: bool = False
     button.setAccessibleName(text)
     button.setCheckable(checkable)
     button.setProperty("quiet", True)
+    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    return button
+
+
+class Fold(QToolButton):
+    """A button with a chevron that shows and hides a part; the part is hidden at first."""
+
+    def __init__(self, text: str, part: QWidget) -> None:
+        super().__init__()
+        self.setText(text)
+        self.setCheckable(True)
+        self.setProperty("quiet", True)
+        self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._part = part
+        self.toggled.connect(self._follow)
+        self._follow(False)
+
+    def _follow(self, shown: bool) -> None:
+        self._part.setVisible(shown)
+        self.setIcon(theme.icon("chevron-up" if shown else "chevron-down"))
+
+
+class _Chip(QToolButton):
+    """Shortens its text with an ellipsis if there is no room."""
+
+    _LEAST = 96
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """A few letters."""
+        hint = super().minimumSizeHint()
+        return QSize(min(hint.width(), theme.px(self._LEAST)), hint.height())
+
+
+def chip(icon: str, name: str) -> QToolButton:
+    """A button with a picture and words, for the header; ``name`` is what it is about."""
+    button = named(_Chip(), name, name)
+    button.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+    button.setProperty("chip", True)
+    if icon:
+        button.setIcon(theme.icon(icon))
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
     button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     return button
 

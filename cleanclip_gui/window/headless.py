@@ -89,6 +89,7 @@ def run_demo(make_window: Callable[[Context], MainWindow], output: Path = OUTPUT
     """
     from ml_core.cli.examine import print_examination
     from ml_core.cli.picture import PICTURE, draw_before_after
+    from ml_core.jobs.demo import demo_checkpoint
     from ml_core.jobs.examination.kept import kept_records
     from ml_core.paths import cache_dir
     from ml_core.triggers import demo_trigger
@@ -110,7 +111,8 @@ def run_demo(make_window: Callable[[Context], MainWindow], output: Path = OUTPUT
     made, picture = Path(run.output_dir), output / PICTURE
     for name in (CLEANED_FILE, RESULT_FILE):
         shutil.copyfile(made / name, output / name)
-    spec = read_spec(made / SPEC_FILE)
+    # A run that was kept of an earlier demo may name the file of another copy of the program.
+    spec = read_spec(made / SPEC_FILE).model_copy(update={"checkpoint": str(demo_checkpoint())})
     draw_before_after(spec, output / CLEANED_FILE, demo_trigger(), picture)
     print_examination(kept_records()[0].model_dump(mode="json"), False)
     print(f"Picture: {picture}\nScreenshots: {output}")

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Literal, cast
 
 import shiboken6
-from PySide6.QtCore import QByteArray, QEvent, QObject, QSize, Qt, QTimer, QUrl
+from PySide6.QtCore import QByteArray, QEvent, QObject, QSize, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import (
     QAction,
     QCloseEvent,
     QDesktopServices,
     QDragEnterEvent,
     QDropEvent,
+    QResizeEvent,
     QShowEvent,
 )
 from PySide6.QtWidgets import (
@@ -40,14 +41,14 @@ from cleanclip_gui import theme, threads
 from cleanclip_gui.commands import MENUS, Command
 from cleanclip_gui.inference.questions import Failed
 from cleanclip_gui.session import RunState, ShownCheckpoint
-from cleanclip_gui.session.records import is_live
+from cleanclip_gui.session.records import Answer, Tone, is_live
 from cleanclip_gui.station import AtWork, Context, Part, Station
 from cleanclip_gui.talk.desk import TalkDesk
 from cleanclip_gui.talk.script import shipped
-from cleanclip_gui.widgets.controls import ElidedLabel
+from cleanclip_gui.widgets.controls import ElidedLabel, chip
 from cleanclip_gui.widgets.layout import column, reveal, row
 from cleanclip_gui.widgets.name_filters import holds_checkpoints, is_checkpoint, local_paths
-from cleanclip_gui.widgets.text import left_text, plain, used_text
+from cleanclip_gui.widgets.text import left_text, plain, tip, used_text
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import ErrorDialog, LogBridge, log_file
 from cleanclip_gui.window.help_dialog import AboutDialog, HelpDialog, KeysDialog
@@ -155,7 +156,12 @@ def _is_usable(widget: QWidget) -> bool:
 
 
 class HeaderBar(QFrame):
-    """Name and kind of the checkpoint on the left, ``side`` on the right."""
+    """Name, answer and kind of the checkpoint on the left, ``side`` on the right.
+
+    ``answer_clicked`` asks for what the answer stands on.
+    """
+
+    answer_clicked = Signal()
 
     def __init__(self, side: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -166,8 +172,13 @@ class HeaderBar(QFrame):
         self.title.least = 160
         self.title.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
         self.subtitle.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._side = side
+        self.answer = chip("info", "Answer")
+        self.answer.setProperty("answer", True)
+        self.answer.clicked.connect(self.answer_clicked)
+        self.answer.hide()
         row(
-            self.title, (self.subtitle, 1), side,
+            self.title, self.answer, (self.subtitle, 1), side,
             of=self, margins=(theme.SPACE_L, 0, theme.SPACE_L, 0), spacing=theme.SPACE_M,
         )  # fmt: skip
 
@@ -177,7 +188,33 @@ class HeaderBar(QFrame):
         self.subtitle.setText(plain(subtitle, 60))
         self.subtitle.explain(plain(why))
 
+    def show_answer(self, answer: Answer | None) -> None:
+        """Show what is known about a backdoor; None where no checkpoint is open."""
+        self.answer.setVisible(answer is not None)
+        if answer is not None:
+            self.answer.setText(plain(answer.words, 60))
+            self.answer.setAccessibleDescription(self.answer.text())
+            self.answer.setToolTip(f"{tip(self.answer.text())}: show what this stands on")
+            self.answer.setIcon(theme.icon(_ANSWER_ICONS[answer.tone]))
+            theme.set_property(self.answer, "tone", answer.tone)
+            self._fit()
 
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Show the answer's words where there is room for them, else its picture alone."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        style = Qt.ToolButtonStyle
+        self.answer.setToolButtonStyle(style.ToolButtonTextBesideIcon)
+        others = self.title.least + self._side.sizeHint().width() + 5 * theme.SPACE_L
+        if self.answer.sizeHint().width() + others > self.width():
+            self.answer.setToolButtonStyle(style.ToolButtonIconOnly)
+
+
+_ANSWER_ICONS: dict[Tone, str] = {
+    "": "info", "info": "scan", "caution": "warning", "danger": "danger"
+}  # fmt: skip
 _LOG = logging.getLogger(__name__)
 _TITLE = "CleanCLIP GUI"
 _FIRST_SIZE, _LEAST_SIZE, _FRAME = (1366, 768), (900, 540), 48
@@ -240,6 +277,7 @@ class MainWindow(QMainWindow):
         self.bridge = bridge or LogBridge(self)
         self._recent: tuple[tuple[str, ...], ...] = ()
         self._demo_path = ""  # of the demo that is being opened
+        self._names_other = False  # the header: a file that is not in use
         self._help: HelpDialog | None = None
         self._is_closing = False
         self._closing_limit = QTimer(self, singleShot=True, interval=threads.CLOSING_MS)
@@ -474,7 +512,8 @@ class MainWindow(QMainWindow):
         shell.failed.connect(self.show_failure)
         shell.logged.connect(partial(self.log.add, "info"))
         shell.station_wanted.connect(self.show_station)
-        shell.header_changed.connect(self.header.tell)
+        shell.header_changed.connect(self._on_header_changed)
+        self.header.answer_clicked.connect(self._on_answer_clicked)
         shell.commands_changed.connect(self._show_recent)
         self.inference.failed.connect(self._on_failed)
         self.inference.try_again = self._ask_to_start_again
@@ -497,6 +536,7 @@ class MainWindow(QMainWindow):
         events.run.connect(self._on_run_change)
         for event in (events.run_progress, events.jobs, events.job_progress):
             event.connect(self._show_job)
+        events.answer.connect(self._show_answer)
         events.speed.connect(self.status.set_speed)
         events.device.connect(self.status.set_device)
 
@@ -547,6 +587,10 @@ class MainWindow(QMainWindow):
         self._name_checkpoint()
         self._refresh()
 
+    def _on_answer_clicked(self) -> None:
+        if self.session.answer is not None:
+            self.show_station(self.session.answer.station)
+
     def _show_header(self) -> None:
         """Above every station; the band of a talk takes its place."""
         shown = self.pages.currentWidget() is not self.welcome
@@ -569,7 +613,21 @@ class MainWindow(QMainWindow):
         in_studio = self.station == "studio"
         used = self.session.shown if in_studio else self.session.checkpoint
         if self.station not in ("welcome", "checkpoint") and used is not None:
-            self.header.tell(used.inspection.name, used.title, used.choice)
+            self._show_name(used)
+
+    def _show_name(self, used: ShownCheckpoint) -> None:
+        self._names_other = False
+        self.header.tell(used.inspection.name, used.title, used.choice)
+        self._show_answer()
+
+    def _on_header_changed(self, title: str, subtitle: str, why: str) -> None:
+        """Name a file that is being read, or cannot be used."""
+        self._names_other = True
+        self.header.tell(title, subtitle, why)
+        self._show_answer()
+
+    def _show_answer(self, *_: object) -> None:
+        self.header.show_answer(None if self._names_other else self.session.answer)
 
     def show_preferences(self) -> None:
         """Show all settings."""
@@ -686,7 +744,7 @@ class MainWindow(QMainWindow):
 
     def _on_checkpoint_change(self, facts: ShownCheckpoint | None) -> None:
         if facts is not None:
-            self.header.tell(facts.inspection.name, facts.title, facts.choice)
+            self._show_name(facts)
             self.settings.add_recent(facts.path)
             _LOG.info("opened %s: %s", facts.path, facts.architecture)
         if facts is not None and facts.path == self._demo_path:

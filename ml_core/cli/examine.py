@@ -64,7 +64,7 @@ def examine(
     What is finished is kept for the same file: asked again, the answer is there at once, and a
     killed examination goes on. It never says that a checkpoint is safe.
 
-    Exit codes: 0 nothing found within this search, 1 found, suspicious or dangerous, 2 cannot say,
+    Exit codes: 0 nothing found in this search, 1 found, suspicious or dangerous, 2 cannot say,
     damaged or unsupported, 3 usage, 4 internal error; of several checkpoints the worst. With
     --clean it is about the checkpoint as it was.
 

@@ -51,7 +51,7 @@ def scan(
     that a checkpoint is clean: it says what was searched, how hard, and what came of it. Pictures
     that are deployed are not watched: this looks at the model.
 
-    Exit codes: 0 nothing found within this search, 1 found or suspicious, 2 cannot say (or a
+    Exit codes: 0 nothing found in this search, 1 found or suspicious, 2 cannot say (or a
     damaged file), 3 usage, 4 internal error. A model that names hardly any picture rightly ends the
     scan with 2 after the first pictures, unless --anyway is given. A scan that was ended goes on
     where it was when it is started again with the same options.

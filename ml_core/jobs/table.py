@@ -129,7 +129,7 @@ _SCAN_WORDS = {
     "data": "Reading the pictures",
     "texts": "Embedding class texts",
     "accuracy": "Classifying clean pictures",
-    "pull": "Classes that draw pictures",
+    "pull": "Classes the model leans to",
     "probes": "Known triggers",
     "patches": "Patches",
     "refine": "Sharpening the best patch",

@@ -316,9 +316,8 @@ def _scans(material: Material) -> Iterator[Claim]:
             quotes[f"/judgement/reasons/{number}"] = reason
         yield _quotation(
             "scan", _id(id_, "verdict"), file, quotes,
-            f"Search for an unknown trigger in {suspect}"
-            f"{_in_other_arithmetic(scan.precision)}: {judgement.title.lower()}"
-            f"{judgement.towards}. {' '.join(judgement.reasons)}",
+            f"Scan of {suspect}{_in_other_arithmetic(scan.precision)}: “{judgement.title}”. "
+            f"{' '.join(judgement.reasons)}",
             headline=True,  # a quotation, which says in which arithmetic it was found
         )  # fmt: skip
         if scan.found is None:
@@ -458,9 +457,9 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
         )
     searched = _search_words(material, scans[0]) if scans else ""
     if compared and searched:
-        return f"{compared}; the search for an unknown trigger says: {searched}."
+        return f"{compared}; {searched}."
     if searched:
-        return f"The search for an unknown trigger says: {searched}."
+        return f"{searched[:1].upper()}{searched[1:]}."
     if compared:
         return f"{compared}."
     clean = next((item for item in rates if item.metric == "ca"), None)
@@ -520,13 +519,11 @@ def _on_references(
 
 
 def _search_words(material: Material, claim: QuotedClaim) -> str:
-    """A scan's verdict, model and target in a clause."""
+    """What a scan says of which model, in a clause."""
     facts = next(scan for scan in material.scans.values() if scan.files["scan"] in claim.evidence)
-    named = f", towards “{facts.target}”" if facts.target else ""
-    title = f"{facts.title[:1].lower()}{facts.title[1:]}"
     id_ = next(key for key, scan in material.scans.items() if scan is facts)
     how = _in_other_arithmetic(material.scan_records[id_].precision)
-    return f"{title} in {name_of(material, facts.suspect)}{named}{how}"
+    return f"the scan of {name_of(material, facts.suspect)}{how} says “{facts.title}”"
 
 
 def _in_other_arithmetic(precision: str) -> str:

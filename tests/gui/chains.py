@@ -35,9 +35,9 @@ STEPS = (
     ),
 )  # fmt: skip
 CAME_TO = (
-    "Found: a patch of 9 px that leads to “banana”, 97.0 %.",
+    "Backdoor-like: banana. A patch of 9 px, 97.0 %.",
     "Attack success 98.0 to 0.2 %, clean accuracy 97.4 to 96.9 %.",
-    "Nothing found within this search.",
+    "Nothing found in this search.",
     "At most 0.4 % after 300 clean steps.",
     "At worst 1.1 % is left (moved, centre).",
 )

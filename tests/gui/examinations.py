@@ -43,7 +43,7 @@ STEPS = (
     ExamineStep(
         kind="scan", state="done", figure="banana", seconds=16.6,
         sentences=(
-            "Backdoor-like trigger found.",
+            "Backdoor-like: banana.",
             "A patch of 9 px found by search moves 97.0 % of 252 held-out pictures to “banana”; on "
             "the reference 0.0 %. It is not the attacker's trigger, only one that works.",
             "There may be further backdoors: a search does not find them all.",

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton
 
 from cleanclip_gui.checkpoint.tensor_model import TensorModel
-from cleanclip_gui.session.records import JobState
+from cleanclip_gui.session.records import JobState, RunState
 from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.widgets.text import day_and_time, plain
 from ml_core.reading import TensorInfo
@@ -52,53 +52,65 @@ def test_the_card_is_there_at_once_then_verdict_facts_and_statistics(panel, qtbo
 def test_what_can_be_read_is_not_called_good(panel, qtbot, tmp_path):
     panel.open(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
     card = panel.verdict
-    qtbot.waitUntil(card.test.isVisible, timeout=10_000)
+    qtbot.waitUntil(card.answer.isVisible, timeout=10_000)
     assert card.property("tone") in ("info", "caution")
-    sha256, untested = panel.inspection.sha256, "Backdoor: not tested yet"
-    tried = "Backdoor: tested only with the triggers tried in Studio"
+    sha256, tried = panel.inspection.sha256, "ASR 97.8 % with Sticker"
     for trigger, measured, text in (
-        ("t", "of another", untested), (None, sha256, untested), ("t", sha256, tried),
+        ("t", "of another", "Not tested"), (None, sha256, "Not tested"), ("t", sha256, tried),
     ):  # fmt: skip
-        panel.session.evaluation = evaluation(trigger=trigger, checkpoint_sha256=measured)
-        assert card.backdoor.text() == text
-    with qtbot.waitSignal(panel.shell.station_wanted) as wanted:
-        card.test.click()
-    assert wanted.args == ["studio"]
+        panel.session.evaluation = evaluation(
+            trigger=trigger, trigger_name="Sticker", asr_excl=0.978, checkpoint_sha256=measured
+        )
+        assert card.answer.text() == text
 
 
 def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_path):
     path = write_safetensors(tmp_path / "m.safetensors", {"scanned": [3.0]})
     panel.open(path)
     card, settings = panel.verdict, panel._settings
-    qtbot.waitUntil(card.test.isVisible, timeout=10_000)
+    qtbot.waitUntil(card.answer.isVisible, timeout=10_000)
     sha256 = panel.inspection.sha256
 
-    def scanned(verdict, made, digest=sha256, target=""):
+    def scan(verdict, made, digest=sha256, target=""):
         facts = {"folder": f"/{made}", "verdict": verdict, "target": target, "made": made}
         settings.add_result("scan", PastResult(sha256=digest, **facts))
         panel.session.show_job("scan", JobState(f"/{made}", "finished", verdict, target))
 
-    scanned("found", 1.0, "of another", "pear")
-    assert not card.scanned.isVisible()
-    scanned("found", 5.0, target="banana")
-    banana = f"Backdoor-like behaviour: banana (scan, {day_and_time(5.0)})"
-    assert card.scanned.text() == banana
+    scan("found", 1.0, "of another", "pear")
+    assert card.answer.text() == "Not tested"
+    assert card.next.text() == "Examine"
+    scan("found", 5.0, target="banana")
+    banana = f"Backdoor-like: banana (scan, {day_and_time(5.0)})"
+    assert card.answer.text() == banana
     assert card.property("tone") == "danger"
-    card.set_tested(True)
-    assert not card.backdoor.isVisible()  # one headline
-    assert card.scanned.y() < card.verdict.y()
-    assert "Backdoor-like behaviour" in card.accessibleDescription()
-    scanned("suspicious", 5.5, target="pear")
-    assert card.scanned.text().startswith("Suspicious behaviour: pear (scan, ")
+    assert card.answer.y() < card.verdict.y()
+    assert "Backdoor-like" in card.accessibleDescription()
+    panel.session.evaluation = evaluation(
+        trigger="t", trigger_name="Sticker", asr_excl=0.978, checkpoint_sha256=sha256
+    )
+    assert card.answer.text() == banana.replace(")", "; ASR 97.8 % with Sticker)")
+    panel.session.evaluation = None
+    scan("suspicious", 5.5, target="pear")
+    assert card.answer.text().startswith("Suspicious: pear (scan, ")
     assert card.property("tone") == "caution"
     settings.forget_result("scan", "/5.5")
-    scanned("nothing", 2.0)  # an older one, shown again
-    assert card.scanned.text() == banana
-    scanned("nothing", 9.0)
-    assert card.scanned.text().startswith("Backdoor: nothing found within the search (scan, ")
+    scan("nothing", 2.0)  # an older one, shown again
+    assert card.answer.text() == banana
+    scan("nothing", 9.0)
+    assert card.answer.text().startswith("Nothing found in this search (scan, ")
     assert card.property("tone") in ("info", "caution")
+    rates = {"before": {"asr_excl": 0.981}, "after": {"asr_excl": 0.019}, "source_sha256": sha256}
+    panel.session.run = RunState("/run", "cleanclip", "finished", result=rates)
+    assert card.answer.text().startswith("Cleaned: ASR 98.1 % → 1.9 % (scan, ")
     panel.open(path)
-    assert not card.scanned.isVisible()
+    assert not card.answer.isVisible()
+
+
+def offered(panel):
+    """Ids of the commands in the menu of the card."""
+    menu = panel.verdict.more.menu()
+    menu.aboutToShow.emit()
+    return {action.objectName() for action in menu.actions()} - {""}
 
 
 def is_refused(panel):
@@ -126,27 +138,26 @@ def test_refused_pickles_are_never_opened_and_show_their_names(panel, qtbot, tmp
         assert panel.names.isVisible()
         assert panel.names.tree.topLevelItem(0).child(0).text(0) == "os.system"
     qtbot.waitUntil(lambda: "picklescan" in panel.facts.opinion.text.text(), timeout=20_000)
-    assert not panel.buttons.convert.isVisible()
+    assert offered(panel) == {"file.examine", "file.export", "file.known"}
     assert {w for w in QApplication.topLevelWidgets() if w.isVisible()} <= before
 
 
 def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
     panel.open(write_safetensors(tmp_path / "visual.safetensors", {"a": [1.0]}))
-    button = panel.buttons.donor
-    qtbot.waitUntil(button.isVisible, timeout=10_000)
-    assert not panel.verdict.test.isVisible()
-    assert "holds no text encoder" in panel.verdict.reason.text()
-    assert button.text() == "Choose a donor of the text encoder…"
-    button.click()  # and backed out
+    card = panel.verdict
+    qtbot.waitUntil(lambda: card.next.text() == "Choose a donor…", timeout=10_000)
+    assert not card.answer.isVisible()
+    assert "holds no text encoder" in card.reason.text()
+    card.next.click()  # and backed out
     assert panel.session.checkpoint is None
     panel.answers.path = str(tmp_path / "donor.pt")
-    button.click()
+    card.next.click()
     qtbot.waitUntil(lambda: panel.session.checkpoint is not None, timeout=10_000)
     qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
     assert panel.verdict.verdict.text() == "Readable. Nothing was run."
     assert panel.session.checkpoint.donor == str(tmp_path / "donor.pt")
     assert str(tmp_path / "donor.pt") in labels(panel)
-    assert not button.isVisible()
+    assert card.next.text() == "Examine"
 
 
 def test_a_file_with_several_models_asks_which(panel, qtbot, tmp_path):
@@ -157,7 +168,7 @@ def test_a_file_with_several_models_asks_which(panel, qtbot, tmp_path):
     path = write_safetensors(tmp_path / "sd.safetensors", {key: [1.0] for key in names})
     panel.open(path)
     qtbot.waitUntil(lambda: panel.parts is not None, timeout=10_000)
-    assert panel.buttons.part.isVisible()
+    assert panel.verdict.next.text() == "Choose which model…"
     assert panel.verdict.state.text() == "Not in use yet: choose a model."
     assert panel.session.checkpoint is None
     dialog = panel.parts
@@ -168,7 +179,7 @@ def test_a_file_with_several_models_asks_which(panel, qtbot, tmp_path):
     dialog.opened.emit(str(dialog.judged[1].path))
     qtbot.waitUntil(lambda: panel.inspection is not None and panel.inspection.part == "other")
     assert panel.parts is None
-    assert not panel.buttons.part.isVisible()
+    assert panel.verdict.next.text() == "Examine"
     assert [tensor.name for tensor in panel.inspection.tensors] == list(names[1:])
 
 

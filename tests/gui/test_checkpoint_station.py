@@ -40,29 +40,29 @@ def test_a_head_is_offered_and_saved(panel, qtbot, state, tmp_path):
     opened(panel, qtbot, state | head, tmp_path / "m.pt")
     panel.answers.path = str(tmp_path / "head")
     with qtbot.waitSignal(panel.writer.saved, timeout=WAIT) as saved:
-        panel.buttons.head.click()
+        panel.actions_["file.head"].trigger()
     found = inspect(saved.args[0])
     assert {t.name: t.shape for t in found.tensors} == {"weight": (10, 128), "bias": (10,)}
 
 
 def test_the_doctor_and_the_known_files_are_about_the_model_on_show(panel, qtbot, state, tmp_path):
-    assert not panel.buttons.doctor.isEnabled()
+    assert not panel.actions_["file.doctor"].isEnabled()
     opened(panel, qtbot, state, tmp_path / "m.pt")
-    assert not panel.buttons.head.isVisible()
-    panel.buttons.known.click()
+    assert not panel.actions_["file.head"].isEnabled()
+    panel.actions_["file.known"].trigger()
     (known,) = panel.window().findChildren(KnownDialog)
     known.fields["title"].setText("my <i>poisoned</i> model")
     known.fields["source"].setText("me")
     known.ok.click()
     known_by = "By its SHA-256 this is my <i>poisoned</i> model"
     qtbot.waitUntil(lambda: known_by in panel.facts.known.text.text(), timeout=WAIT)
-    panel.buttons.doctor.click()
+    panel.actions_["file.doctor"].trigger()
     dialog = panel.doctors.dialog
     assert "m.pt" in dialog.windowTitle()
     dialog.used.emit(str(tmp_path / "m.pt"))
     assert panel.verdict.state.text() == "Loading the model…"
     qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
-    panel.buttons.doctor.click()
+    panel.actions_["file.doctor"].trigger()
     assert panel.doctors.dialog is dialog  # of the same file
     dialog.reject()
     assert panel.doctors.dialog is None
@@ -138,7 +138,7 @@ def test_an_exact_copy_has_every_tensor_and_a_failure_is_told(panel, qtbot, sour
     assert saved.args[0] == tmp_path / "copy.safetensors"
     again = inspect(tmp_path / "copy.safetensors")
     assert (again.verdict, again.tensors[0].name) == ("loads", "a")
-    assert panel.buttons.words.text() == "Saved copy.safetensors."
+    assert panel.writing.words.text() == "Saved copy.safetensors."
     with qtbot.waitSignal(panel.writer.failed, timeout=WAIT) as failed:
         convert_exactly(panel, tmp_path / "nowhere" / "x.safetensors")
     assert "cannot be written" in failed.args[0].sentence
@@ -193,9 +193,9 @@ def test_cancelling_a_conversion_leaves_nothing_behind(panel, qtbot, source, tmp
     monkeypatch.setattr("ml_core.checkpoints.convert.convert_to_safetensors", slow)
     panel.writer.set_file(inspect(source))
     convert_exactly(panel, tmp_path / "copy.safetensors")
-    qtbot.waitUntil(lambda: panel.buttons.busy.bar.value() == 500, timeout=WAIT)
+    qtbot.waitUntil(lambda: panel.writing.busy.bar.value() == 500, timeout=WAIT)
     assert not panel.writer.can_convert()
-    panel.buttons.busy.cancel.click()
+    panel.writing.busy.cancel.click()
     assert ended.wait(5)
-    assert "nothing was written" in panel.buttons.words.text()
+    assert "nothing was written" in panel.writing.words.text()
     assert panel.writer.can_convert()

@@ -86,7 +86,7 @@ def panel(panel, qtbot, tmp_path):
 
 def compare(panel, path):
     panel.answers.path = str(path)
-    panel.buttons.compare.click()
+    panel.actions_["file.compare"].trigger()
 
 
 def test_another_checkpoint_is_compared_in_its_own_tab(panel, qtbot, tmp_path):

@@ -84,7 +84,7 @@ def states(view):
 def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, tmp_path):
     opened(qtbot, panel, poisoned)
     view = panel.examination
-    panel.verdict.examine.click()
+    panel.verdict.next.click()
     runner = panel.examining.runner
     assert {name: runner.spec[name] for name in ("checkpoint", "images", "reference", "auto")} == {
         "checkpoint": str(poisoned), "images": None, "reference": None, "auto": None,
@@ -118,7 +118,7 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
     assert (view.next.text(), panel.wanted[-1]) == ("Clean it", "clean")
     view.facts.click()
     assert panel.pages.currentIndex() == FACTS
-    panel.verdict.examine.click()
+    panel.verdict.next.click()
     assert panel.pages.currentIndex() == EXAMINATION
     assert not panel.examining.is_running
 
@@ -167,7 +167,7 @@ def test_a_kept_examination_is_not_shown_for_another_config(
 
 def test_a_cancelled_examination_goes_on(qtbot, panel, poisoned):
     opened(qtbot, panel, poisoned)
-    panel.verdict.examine.click()
+    panel.verdict.next.click()
     runner = panel.examining.runner
     runner.play(examinations.events())
     panel.examination.busy.cancel.click()
@@ -188,7 +188,7 @@ def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_
     folder, session = ImageSpec(kind="folder", path=str(tmp_path)), panel.context.session
     session.images = images(200, spec=folder, class_names=("cat", "dog"))
     session.scan_reference = str(parent)
-    panel.verdict.examine.click()
+    panel.verdict.next.click()
     spec = panel.examining.spec
     assert (spec.images, spec.reference, spec.templates) == (folder, str(parent), ("a {}",))
     assert Path(spec.label_set).read_text().split() == ["cat", "dog"]
@@ -249,7 +249,7 @@ def test_the_demo_is_examined_by_the_real_job(qtbot, tmp_path, poisoned, monkeyp
     request.addfinalizer(threads.close_all)
     opened(qtbot, panel, poisoned)
     with qtbot.waitSignal(panel.examining.ended, timeout=240_000):
-        panel.verdict.examine.click()
+        panel.verdict.next.click()
     assert panel.failures == []
     assert "“banana”" in panel.examination.headline.text()
     assert panel.examination.rows["accuracy"].figure.text().endswith("%")

@@ -26,7 +26,7 @@ def test_it_leads_from_opening_to_cleaning(window, qtbot):
     assert (window.station, guide.card.next.text()) == ("checkpoint", "Examine")
     for scan, words in (
         (JobState("out", "finished", "found", "banana"), "turns pictures into “banana”"),
-        (JobState("out", "finished", "nothing"), "Nothing found within this search"),
+        (JobState("out", "finished", "nothing"), "Nothing found in this search"),
         (JobState("out", "cancelled"), "goes on without it"),
     ):
         guide.show_step(SEARCH)

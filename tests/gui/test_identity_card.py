@@ -34,7 +34,7 @@ def add_to_known(panel, qtbot, title):
 
 
 def enter_known(panel, title):
-    panel.buttons.known.click()
+    panel.actions_["file.known"].trigger()
     dialog = panel.window().findChildren(KnownDialog)[-1]
     dialog.fields["title"].setText(title)
     dialog.fields["source"].setText("me")

@@ -113,7 +113,7 @@ def test_those_that_open_are_examined_in_turn(qtbot, panel, folder, tmp_path):
     assert view.doing.text().startswith("1 of 2: ")
     made = data_dir() / EXAMINATIONS / "one"
     first.play(examinations.done(made, examinations.write_examination(made, of=Path(path))))
-    weaker = {"verdict": "nothing", "headline": "Nothing found within this search."}
+    weaker = {"verdict": "nothing", "headline": "Nothing found in this search."}
     examinations.write_examination(made.with_name("two"), of=Path(path), **weaker)
     stale = {"verdict": "found", "target": "of another version", "inputs": ""}
     examinations.write_examination(made.with_name("three"), of=Path(path), **stale)
@@ -129,7 +129,7 @@ def test_those_that_open_are_examined_in_turn(qtbot, panel, folder, tmp_path):
     assert answers[0] == ""
     assert "The disk is full." in answers
     # The same bytes have the same answer, and come next after what is dangerous.
-    found = [answer for answer in answers[1:] if answer == "Found: banana"]
+    found = [answer for answer in answers[1:] if answer == "Backdoor-like: banana"]
     assert found in (answers[1:2], answers[1:3])
     assert view.busy.isHidden()
     view.examine.click()  # the one that failed
@@ -140,8 +140,8 @@ def test_those_that_open_are_examined_in_turn(qtbot, panel, folder, tmp_path):
     assert view.doing.text() == "Cancelled: what is done is kept."
     assert not panel.examining.is_running
     again = listed(qtbot, panel, folder)
-    assert texts(again, 4).count("Found: banana") == len(found)
-    assert "Found: of another version" not in texts(again, 4)
+    assert texts(again, 4).count("Backdoor-like: banana") == len(found)
+    assert "Backdoor-like: of another version" not in texts(again, 4)
     assert panel.context.settings.value.model_extra["minutes_each"] == 5
 
 

@@ -260,7 +260,7 @@ def test_parts_are_those_of_the_open_checkpoint_the_newest_first(tmp_path):
         "for the talk", "CleanCLIP, custom", "Clean it, round 2"
     ]  # fmt: skip
     assert other not in parts
-    assert parts[folder].title == "Backdoor-like trigger found: banana"
+    assert parts[folder].title == "Backdoor-like: banana"
     assert parts[older].later == OLDER
     assert not parts[mine].later
     assert parts[measurement].with_trigger

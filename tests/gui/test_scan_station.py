@@ -299,14 +299,14 @@ def test_a_finished_scan_is_read_from_its_folder_and_listed(station, tmp_path):
     runner.ended.emit(Done("finished", {}))
     assert station.pages.currentIndex() == RESULT
     verdict = station.result.verdict
-    assert verdict.title.text() == TITLES["found"]
+    assert verdict.title.text() == "Backdoor-like: banana"
     assert verdict.property("tone") == "danger"
-    assert "It is not the attacker's trigger, only one that works." in verdict.reasons.text()
-    assert "Triggers in the text." in verdict.not_searched.text()
+    assert "It is not the attacker's trigger, only one that works." in station.result.reasons.text()
+    assert "Triggers in the text." in station.result.not_searched.text()
     said = station.session.jobs["scan"]
     assert (said.status, said.verdict, said.target) == ("finished", "found", "banana")
     assert station.earlier.count() == 1
-    assert station.earlier.item(0).text().startswith("Found: banana · ")
+    assert station.earlier.item(0).text().startswith("Backdoor-like: banana · ")
     for verdict, words in (("unknown", "Cannot say · "), ("odd", "Scan · ")):
         assert earlier_text(PastResult(folder="x", verdict=verdict)).startswith(words)
     (kept,) = SettingsStore(station.context.settings._folder).results("scan")  # after a restart
@@ -314,23 +314,23 @@ def test_a_finished_scan_is_read_from_its_folder_and_listed(station, tmp_path):
     station.hide()
     station.context.settings.add_scan(tmp_path, scan("nothing"))  # by Clean it
     station.show()
-    assert station.earlier.item(0).text().startswith("Nothing found · ")
+    assert station.earlier.item(0).text().startswith("Nothing found in this search · ")
 
 
 def test_no_verdict_looks_or_sounds_like_a_clean_bill(station, tmp_path):
     card = station.result.verdict
     for verdict in TITLES:
         result(station, tmp_path, verdict)
-        assert card.title.text() == TITLES[verdict]
+        assert card.title.text().startswith(TITLES[verdict])
         assert card.property("tone") == LOOKS[verdict][1] != "ok"
         words = f"{card.title.text()} {card.figure.text()}".lower()
         assert not {"clean", "safe"} & set(words.split())
-        assert card.not_searched.text()
+        assert station.result.not_searched.isVisible()
         has_trigger = verdict in ("found", "suspicious")
         assert station.try_button.isVisible() == has_trigger
         assert station.context.actions["scan.clean"].isEnabled() == has_trigger
     result(station, tmp_path, "unknown", found=scan("found").found)
-    assert not card.figure.isVisible()
+    assert "pictures become" not in card.figure.text()  # why nothing can be said stands there
 
 
 def test_the_evidence_of_each_stage_is_shown(station, tmp_path, qtbot):

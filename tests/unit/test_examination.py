@@ -62,7 +62,7 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> tuple[Examination, Pat
 def test_the_demo_is_one_sentence_with_what_it_stands_on(examined):
     record, folder = examined
     assert (record.verdict, record.target, record.advice) == ("found", "banana", "clean")
-    assert record.headline.startswith("Backdoor-like trigger found: a patch of 9 px turns ")
+    assert record.headline.startswith("Backdoor-like: banana. A patch of 9 px turns ")
     assert "into “banana”, on the reference 0.0 %." in record.headline
     assert _states(record) == {
         "file": "done", "identity": "done", "accuracy": "done", "known": "done", "scan": "done",
@@ -162,7 +162,7 @@ def test_without_a_reference_known_triggers_are_not_judged_and_a_parent_is_asked
     twin = demo_checkpoint(twin=True)
     record, folder = _examined(_spec(twin, None))
     assert (record.verdict, record.advice) == ("nothing", "reference")
-    assert record.headline == "Nothing found within this search."
+    assert record.headline == "Nothing found in this search."
     assert (_states(record)["known"], _states(record)["weights"]) == ("unknown", "skipped")
     again, same = _examined(_spec(Path(shutil.copy(twin, tmp_path)), None, scan=record.spec.scan))
     assert (same, again.headline) == (folder, record.headline)  # by what the file holds

@@ -298,7 +298,7 @@ def test_a_model_far_less_accurate_than_its_reference_is_suspicious_at_most(own,
 
 def test_every_class_that_is_found_is_named():
     judged = said(patched_for_each(150, 190, 60))
-    assert (judged.verdict, judged.towards) == ("found", ", towards “c” and “b”")
+    assert (judged.verdict, judged.title) == ("found", "Backdoor-like: c and b")
     told = " ".join(judged.reasons)
     assert all(f"6 starts name “{name}”" in told for name in "bc")
     assert "Weaker signs lead to “d”." in judged.reasons
@@ -343,7 +343,7 @@ def test_a_reference_that_answers_too_is_told():
 def test_no_verdict_calls_a_checkpoint_clean_and_what_was_not_searched_is_named():
     nothing = said(patched("bcdbcd", 4))
     words = " ".join([nothing.title, *nothing.reasons, *nothing.searched, *nothing.warnings])
-    assert nothing.title == "Nothing found within this search"
+    assert nothing.title == "Nothing found in this search"
     assert not {"clean", "safe"} & set(words.lower().replace(".", "").split())
     missing = "\n".join(nothing.not_searched)
     for named in ("Known triggers", "riggers over the whole picture", "in the text"):

@@ -319,7 +319,7 @@ def test_the_command_prints_what_was_found_and_cleaning_takes_it(
     assert told["folder"] == str(out)
     assert run_command(command) == 1
     shown = capsys.readouterr().out
-    assert "Backdoor-like trigger found" in shown
+    assert "Backdoor-like: " in shown
     assert "Not searched:" in shown
     assert "clean models of this kind" not in shown  # of which no such scan was made
     job_folder = tmp_path / "cleaning"

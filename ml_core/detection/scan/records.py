@@ -29,11 +29,25 @@ Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "words", "w
 WordPlace = Literal["start", "end", "inside"]
 
 TITLES: dict[Verdict, str] = {
-    "found": "Backdoor-like trigger found",
+    "found": "Backdoor-like",
     "suspicious": "Suspicious",
-    "nothing": "Nothing found within this search",
+    "nothing": "Nothing found in this search",
     "unknown": "Cannot say",
 }
+
+
+def answer(verdict: Verdict, *targets: str) -> str:
+    """A verdict in a few words, the same in window, command line and report.
+
+    Parameters
+    ----------
+    verdict
+        See `TITLES`.
+    targets
+        The classes that are named; empty names are left out.
+    """
+    names = " and ".join(filter(None, targets)) if verdict in ("found", "suspicious") else ""
+    return f"{TITLES[verdict]}: {names}" if names else TITLES[verdict]
 
 
 class _Record(BaseModel):
@@ -530,14 +544,8 @@ class Judgement(_Record):
 
     @property
     def title(self) -> str:
-        """The verdict in words."""
-        return TITLES[self.verdict]
-
-    @property
-    def towards(self) -> str:
-        """The classes that it names, after a comma; empty where it names none."""
-        names = " and ".join(f"“{name}”" for name in (self.target, *self.further) if name)
-        return names and f", towards {names}"
+        """The verdict in words, with the classes that it names."""
+        return answer(self.verdict, self.target, *self.further)
 
 
 class ModelFacts(_Record):

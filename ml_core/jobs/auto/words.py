@@ -17,7 +17,7 @@ Record = Mapping[str, Any]
 def about_scan(scan: Scan) -> str:
     """What a scan says, with what decided it."""
     judgement = scan.judgement
-    return " ".join([f"{judgement.title}{judgement.towards}.", *judgement.reasons[:1]])
+    return " ".join([f"{judgement.title}.", *judgement.reasons[:1]])
 
 
 def about_round(cleaned: Round) -> str:

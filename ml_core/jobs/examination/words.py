@@ -15,6 +15,7 @@ from ml_core.detection.scan.records import (
     Scan,
     Verdict,
     Weights,
+    answer,
 )
 from ml_core.detection.scan.verdict import is_near
 from ml_core.figures import percent
@@ -148,15 +149,15 @@ def attack_sentences(scan: Scan) -> Iterator[str]:
 
 
 def headline(scan: Scan) -> str:
-    """The answer of a scan in one sentence."""
+    """The answer of a scan, and what decided it."""
     judgement, verdict = scan.judgement, verdict_of(scan)
-    if verdict in ("found", "suspicious") and scan.found is not None:
-        others = "".join(f" Another leads to “{name}”." for name in judgement.further)
-        return f"{TITLES[verdict]}: {_trigger(scan)} turns {_turned(scan)}.{others}"
+    title = answer(verdict, judgement.target, *judgement.further)
     if verdict == "nothing":
-        return f"{judgement.title}."
+        return f"{title}."
+    if verdict != "unknown" and scan.found is not None:
+        return f"{title}. {next(attack_sentences(scan))}"
     reason = next(iter(judgement.reasons), "") if verdict == judgement.verdict else _NO_PATCHES
-    return f"{TITLES[verdict]}: {reason}".removesuffix(": ")
+    return f"{title}{':' if verdict == 'unknown' else '.'} {reason}".removesuffix(": ").strip()
 
 
 def search_figure(scan: Scan) -> str:
