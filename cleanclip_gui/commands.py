@@ -12,10 +12,13 @@ from PySide6.QtWidgets import QAbstractSpinBox, QApplication
 
 from cleanclip_gui import theme
 
-MENUS = (
-    "&File", "Sessio&n", "&Edit", "&Paint", "&Trigger", "&Scan", "&Clean", "Rep&ort", "&View",
-    "Tal&k", "&Help",
-)  # fmt: skip
+MENUS = {
+    "&File": "", "Sessio&n": "&File", "&Edit": "", "&View": "", "Tal&k": "&View",
+    "&Trigger": "studio", "&Paint": "studio", "&Scan": "scan", "&Clean": "clean",
+    "Rep&ort": "report", "&Help": "",
+}  # fmt: skip
+"""Titles of menus, each with its place: the menu bar, another menu, or the menu of a station, which
+shows while that station does."""
 
 
 @dataclass(frozen=True)

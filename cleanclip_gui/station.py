@@ -176,7 +176,6 @@ class Station(Part, Protocol):
     title: str
     question: str
     icon: str
-    shortcut: str
 
     def is_available(self) -> bool:
         """Whether there is something to show here."""

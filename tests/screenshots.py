@@ -186,14 +186,11 @@ STORIES = {
         : choose Reference = The demo's clean twin
         running works: fake_scan; press Start the scan; words Strongest so far
         cancelled: act scan.cancel; words The scan was cancelled
-        found: result found; words trigger found; words below what the open checkpoint; pause 1500
-        found-whole whole:
-        suspicious: result suspicious; words ^Suspicious$
-        suspicious-whole whole:
+        found: result found; words ^Backdoor-like: banana$; words below what the open; pause 1500
+        suspicious: result suspicious; words ^Suspicious: banana$
         nothing: result nothing; words Nothing found in this search
-        nothing-whole whole:
         unknown: result unknown; words Cannot say
-        unknown-whole whole:
+        details whole: result found; words ^Backdoor-like: banana$; press Details
         """,
     "clean": r"""
         : open_poisoned; act view.studio; act trigger.demo; measured

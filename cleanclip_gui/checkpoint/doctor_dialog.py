@@ -39,7 +39,7 @@ from ml_core.reading import InputError, Inspection
 
 _COLUMNS = (
     ("Setting", "Which question was asked, and the answer that was tried."),
-    ("Accuracy", "Share of the labelled images that are predicted rightly."),
+    ("Accuracy", "Share of the labelled images that are classified correctly."),
     ("95 % interval", "Of the accuracy."),
     ("Images", "How many were predicted."),
     ("Bar", "The accuracy from 0 to 100 %, with its interval."),

@@ -131,8 +131,8 @@ class ExaminationView(QWidget):
             line.show_button.setMinimumWidth(theme.px(_LINKS))
             line.show_clicked.connect(partial(self.step_clicked.emit, kind))
         self._steps = card(Label("Steps", "heading"), *self.rows.values(), spacing=theme.SPACE_S)
-        self._looked_at, self.looked_at = _list("Looked at")
-        self._not_looked_at, self.not_looked_at = _list("Not looked at")
+        self._looked_at, self.looked_at = _list("Searched")
+        self._not_looked_at, self.not_looked_at = _list("Not searched")
         self._scope = QWidget()
         row((self._looked_at, 1), (self._not_looked_at, 1), of=self._scope, spacing=theme.SPACE_M)
         self._area = scrolling(

@@ -150,7 +150,6 @@ class CheckpointStation(QWidget):
     title = "&Checkpoint"
     question = "What is this file?"
     icon = "checkpoint"
-    shortcut = "Ctrl+1"
 
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)

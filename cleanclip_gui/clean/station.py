@@ -143,7 +143,6 @@ class CleanStation(QWidget):
     title = "Clea&n"
     question = "Can the backdoor be removed?"
     icon = "clean"
-    shortcut = "Ctrl+3"
 
     def __init__(self, context: Context) -> None:
         super().__init__()
@@ -271,7 +270,7 @@ class CleanStation(QWidget):
             Command(
                 "clean.runs", "Queue and histor&y", "&Clean",
                 partial(self._shown, partial(self.show_page, RUNS)),
-                "Waiting and earlier runs.", "library", "Ctrl+4", 3,
+                "Waiting and earlier runs.", "library", "", 3,
             ),
             Command(
                 "clean.start_queue", "Start the &queue", "&Clean", self.start_queue,
@@ -281,7 +280,7 @@ class CleanStation(QWidget):
             Command(
                 "clean.compare", "Co&mpare runs", "&Clean",
                 partial(self._shown, partial(self.show_page, COMPARISON)),
-                "Trade-off and curves of the ticked runs.", "compare", "Ctrl+5", 3,
+                "Trade-off and curves of the ticked runs.", "compare", "", 3,
             ),
             Command(
                 "view.setup", "Set-up of clean&ing", "&View", lambda: self.columns.toggle_left(),

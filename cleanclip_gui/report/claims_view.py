@@ -146,7 +146,7 @@ def _owners(evidence: Evidence, claim: QuotedClaim) -> Iterator[ClaimPlace]:
 
 
 VERDICT, NOT_TESTED = "The report says", "What was not tested"
-_TITLES = ("Claim", "Value", "95 % interval", "Holds by")
+_TITLES = ("Claim", "Value", "95 % interval", "Checked by")
 _BUTTONS = {
     "checkpoint": "Show the file",
     "measurement": "Show in Studio",

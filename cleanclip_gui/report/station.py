@@ -108,9 +108,8 @@ class ReportStation(QWidget):
 
     id = "report"
     title = "&Report"
-    question = "What can I show to somebody who does not trust me?"
+    question = "Evidence that others can check."
     icon = "report"
-    shortcut = "Ctrl+9"
 
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -136,7 +136,7 @@ class LiveView(QWidget):
         self.stages = StageList()
         self.best = Label("", wrap=True)
         self.patches_title = Label("", "heading", wrap=True)
-        self.patches = PictureGrid("Patches as they sharpen", PATCH_SIDE, 3)
+        self.patches = PictureGrid("Patches as they are refined", PATCH_SIDE, 3)
         self.patches.setObjectName("scan.patches")
         self.pull_title = Label(
             "Classes the model leans to, on pictures that do not show them", "heading", wrap=True
@@ -214,7 +214,7 @@ def patch_cells(live: LiveScan) -> list[PictureCell]:
         cells.append(PictureCell((pictures[number],) if number < len(pictures) else (), lines))
     if (better := live.sharpened) is not None:
         how = f"step {better.step} of {better.steps}" if live.refined is None else ""
-        cells += [PictureCell((picture,), ("sharpened", how)) for picture in better.pictures]
+        cells += [PictureCell((picture,), ("refined", how)) for picture in better.pictures]
     return cells
 
 
@@ -225,9 +225,9 @@ def patches_title(live: LiveScan) -> str:
         return f"Patches, from {live.starts} random starts"
     if (refined := live.refined) is not None:
         rate = percent(refined.best.suspect.value)
-        return f"Patches of {patches.side} px; the best, sharpened: {rate} “{refined.target}”"
+        return f"Patches of {patches.side} px; the best, refined: {rate} “{refined.target}”"
     if live.sharpened is not None:
-        return f"Patches of {patches.side} px; the best ones are sharpened"
+        return f"Patches of {patches.side} px; the best ones are refined"
     if patches.rows:
         return f"Patches of {patches.side} px, measured on other pictures"
     return f"Patches of {patches.side} px, step {patches.step} of {patches.steps}"

@@ -115,7 +115,6 @@ class ScanStation(QWidget):
     title = "Sc&an"
     question = "Is there a hidden trigger?"
     icon = "scan"
-    shortcut = "Ctrl+6"
 
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -668,7 +667,7 @@ class ScanStation(QWidget):
 def earlier_text(scan: PastResult) -> str:
     """When a scan was made, and what it said."""
     when = time.strftime("%d %b, %H:%M", time.localtime(scan.made))
-    return f"{plain(scan.answer, 60) or 'Scan'} · {when}"
+    return f"{when} · {plain(scan.answer, 60) or 'Scan'}"
 
 
 def example_cells() -> list[PictureCell]:

@@ -146,7 +146,6 @@ class StudioStation(QWidget):
     title = "&Studio"
     question = "What does a trigger do?"
     icon = "studio"
-    shortcut = "Ctrl+2"
 
     def __init__(self, context: Context) -> None:
         super().__init__()

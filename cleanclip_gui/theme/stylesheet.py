@@ -99,6 +99,7 @@ QToolButton[answer="true"][tone="caution"] { background: $warning_soft; }
 QToolButton[answer="true"][tone="danger"] { background: $danger_soft; }
 QToolButton[answer="true"][tone="info"] { background: $accent_soft; }
 
+QDialog[framed="true"] { border: 1px solid $field; }
 QLineEdit, QPlainTextEdit, QTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {
     background: $surface; color: $text; border: 1px solid $field; border-radius: 6px;
     selection-background-color: $accent; selection-color: $on_accent;

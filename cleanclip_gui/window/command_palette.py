@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QApplication,
     QDialog,
+    QHeaderView,
     QLineEdit,
-    QListWidget,
-    QListWidgetItem,
+    QTreeWidget,
+    QTreeWidgetItem,
     QWidget,
 )
 
@@ -20,30 +21,33 @@ from cleanclip_gui.widgets.controls import named
 from cleanclip_gui.widgets.layout import column
 
 _MOVES = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
+_SIZE = (560, 420)
+Groups = Sequence[tuple[str, Sequence[QAction]]]
 
 
 class CommandPalette(QDialog):
-    """Lists actions; triggers the chosen one after it has closed.
+    """Lists actions by groups; triggers the chosen one after it has closed.
 
-    Those that cannot be used now stand below the others, greyed, with what they need.
+    Those that cannot be used now stand below the others, greyed, with what they need. ``used``
+    carries the object name of the one that was chosen.
 
     Parameters
     ----------
-    actions
-        In their order.
+    groups
+        Titles, and the actions of each. An action may stand in two, and is found once.
     needs
         What a disabled action needs, in a few words.
     """
 
-    def __init__(
-        self, actions: Sequence[QAction], parent: QWidget, needs: Callable[[QAction], str]
-    ) -> None:
+    used = Signal(str)
+
+    def __init__(self, groups: Groups, parent: QWidget, needs: Callable[[QAction], str]) -> None:
         super().__init__(parent)
         self.setWindowTitle("Commands")
         self.setWindowFlag(Qt.WindowType.FramelessWindowHint)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._actions = list(actions)
-        self._needs = needs
+        self.setProperty("framed", True)
+        self._groups, self._needs = groups, needs
         self.field = named(QLineEdit(), "Type a command")
         self.field.setPlaceholderText("Type a command")
         self.field.addAction(
@@ -52,52 +56,86 @@ class CommandPalette(QDialog):
         self.field.textChanged.connect(self._on_text_changed)
         self.field.returnPressed.connect(self._on_chosen)
         self.field.installEventFilter(self)
-        self.list = named(QListWidget(), "Commands")
+        self.list = named(QTreeWidget(), "Commands")
+        self.list.setColumnCount(2)
+        self.list.setHeaderHidden(True)
+        self.list.setRootIsDecorated(False)
+        self.list.setIndentation(0)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        header = self.list.header()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         self.list.itemClicked.connect(self._on_chosen)
         column(self.field, self.list, of=self, margins=theme.SPACE_M, spacing=theme.SPACE_S)
-        self.resize(520, 400)
+        self.resize(*map(theme.px, _SIZE))
         self.move(
-            parent.mapToGlobal(parent.rect().center()).x() - 260,
+            parent.mapToGlobal(parent.rect().center()).x() - self.width() // 2,
             parent.mapToGlobal(parent.rect().topLeft()).y() + 90,
         )
         self._on_text_changed("")
 
     def _on_text_changed(self, text: str) -> None:
-        """List the actions whose words hold every typed word.
-
-        Those that can be used come first, and names before descriptions.
-        """
+        """List the groups, or the actions whose words hold every typed word."""
         self.list.clear()
         words = text.lower().split()
-        matches: list[tuple[bool, int, int, str, QAction]] = []
-        for action in self._actions:
-            name = action.text().replace("&", "")
+        if words:
+            for action in self._matches(words):
+                self._add(action)
+        else:
+            for title, actions in self._groups:
+                if actions:
+                    self._add_line(title, bold=True)
+                for action in sorted(actions, key=lambda action: not action.isEnabled()):
+                    self._add(action)
+        items = [self.list.topLevelItem(row) for row in range(self.list.topLevelItemCount())]
+        if not items:
+            self._add_line(f"No command matches “{text.strip()}”")
+        for item in items:
+            if item is not None and item.flags():  # the first that can be used
+                self.list.setCurrentItem(item)
+                break
+
+    def _matches(self, words: Sequence[str]) -> Iterator[QAction]:
+        """Those that can be used come first, and names before descriptions."""
+        matches: list[tuple[bool, int, int, QAction]] = []
+        actions = {action: None for _, group in self._groups for action in group}
+        for action in actions:
+            name = _name(action)
             if all(word in f"{name} {action.statusTip()}".lower() for word in words):
                 in_name = sum(word in name.lower() for word in words)
-                matches.append((not action.isEnabled(), -in_name, len(matches), name, action))
-        for disabled, _, _, name, action in sorted(matches, key=lambda row: row[:3]):
-            keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
-            more = self._needs(action) if disabled else keys
-            item = QListWidgetItem(action.icon(), f"{name}    {more}" if more else name)
-            item.setToolTip(action.statusTip())
-            item.setData(Qt.ItemDataRole.UserRole, action)
-            if disabled:
-                item.setFlags(Qt.ItemFlag.NoItemFlags)
-            self.list.addItem(item)
-        if not matches:
-            nothing = QListWidgetItem(f"No command matches “{text.strip()}”")
-            nothing.setFlags(Qt.ItemFlag.NoItemFlags)
-            self.list.addItem(nothing)
-        elif not all(row[0] for row in matches):
-            self.list.setCurrentRow(0)
+                matches.append((not action.isEnabled(), -in_name, len(matches), action))
+        return (row[-1] for row in sorted(matches, key=lambda row: row[:3]))
+
+    def _add(self, action: QAction) -> None:
+        keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+        usable = action.isEnabled()
+        item = QTreeWidgetItem(self.list, [_name(action), keys if usable else self._needs(action)])
+        item.setIcon(0, action.icon())
+        item.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        item.setToolTip(0, action.statusTip())
+        item.setData(0, Qt.ItemDataRole.UserRole, action)
+        if not usable:
+            item.setFlags(Qt.ItemFlag.NoItemFlags)
+
+    def _add_line(self, text: str, *, bold: bool = False) -> None:
+        """Add words that cannot be chosen, over both columns."""
+        item = QTreeWidgetItem(self.list, [text])
+        item.setFirstColumnSpanned(True)
+        item.setFlags(Qt.ItemFlag.NoItemFlags)
+        font = self.font()
+        font.setBold(bold)
+        item.setFont(0, font)
 
     def _on_chosen(self) -> None:
         item = self.list.currentItem()
         if item is None or not item.flags() & Qt.ItemFlag.ItemIsEnabled:
             return
+        action = item.data(0, Qt.ItemDataRole.UserRole)
         self.accept()
-        item.data(Qt.ItemDataRole.UserRole).trigger()
+        self.used.emit(action.objectName())
+        action.trigger()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Let the arrow keys move through the list while the field has the focus."""
@@ -110,3 +148,7 @@ class CommandPalette(QDialog):
             QApplication.sendEvent(self.list, event)
             return True
         return super().eventFilter(watched, event)
+
+
+def _name(action: QAction) -> str:
+    return action.text().replace("&", "")

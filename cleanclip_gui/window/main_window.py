@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import shiboken6
+from pydantic import TypeAdapter
 from PySide6.QtCore import QByteArray, QEvent, QObject, QSize, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import (
     QAction,
@@ -217,6 +218,7 @@ _ANSWER_ICONS: dict[Tone, str] = {
 }  # fmt: skip
 _LOG = logging.getLogger(__name__)
 _TITLE = "CleanCLIP GUI"
+_USED, _MOST_USED = "used_commands", 5  # a part of the settings
 _FIRST_SIZE, _LEAST_SIZE, _FRAME = (1366, 768), (900, 540), 48
 
 
@@ -278,6 +280,7 @@ class MainWindow(QMainWindow):
         self._recent: tuple[tuple[str, ...], ...] = ()
         self._demo_path = ""  # of the demo that is being opened
         self._names_other = False  # the header: a file that is not in use
+        self._station_menus: dict[str, QMenu] = {}
         self._help: HelpDialog | None = None
         self._is_closing = False
         self._closing_limit = QTimer(self, singleShot=True, interval=threads.CLOSING_MS)
@@ -345,29 +348,43 @@ class MainWindow(QMainWindow):
 
     def _show_commands(self) -> None:
         """Put the commands into menus and on the rail."""
-        actions = self.actions_
+        actions, bar = self.actions_, self.menuBar()
         self.addActions(list(actions.by_id.values()))
-        for title in MENUS:
-            commands = actions.in_menu(title)
-            if not commands:
-                continue
-            menu = self.menuBar().addMenu(title)
-            menu.aboutToShow.connect(actions.refresh)
-            inner: dict[str, QMenu] = {}
-            for before, command in zip([None, *commands], commands, strict=False):
-                if before is not None and before.group != command.group:
-                    menu.addSeparator()
-                if command.submenu and command.submenu not in inner:
-                    inner[command.submenu] = menu.addMenu(command.submenu)
-                inner.get(command.submenu, menu).addAction(actions[command.id])
-                if command.id == "file.open_folder":
-                    menu.addMenu(self._recent_menu("Open r&ecent", "checkpoint"))
-                if command.id == "session.open":
-                    menu.addMenu(self._recent_menu("&Recent sessions", "session"))
+        titles = [title for title in MENUS if actions.in_menu(title)]
+        for title in (title for title in titles if not MENUS[title]):
+            if title == "&Help":  # is the last one
+                for name, station in self.stations.items():
+                    own = [inner for inner in titles if MENUS[inner] == name]
+                    if own:
+                        menu = bar.addMenu(own[0] if len(own) == 1 else station.title)
+                        self._station_menus[name] = menu
+                        for inner in own:
+                            self._fill_menu(menu if len(own) == 1 else menu.addMenu(inner), inner)
+            menu = bar.addMenu(title)
+            self._fill_menu(menu, title, [t for t in titles if MENUS[t] == title])
         for command in actions.commands:
             if command.rail:
                 add = self.rail.add_station if command.choice else self.rail.add_tool
                 add(actions[command.id])
+
+    def _fill_menu(self, menu: QMenu, title: str, inside: Sequence[str] = ()) -> None:
+        """Put the commands of a title into a menu; other menus stand before the last group."""
+        actions, commands = self.actions_, self.actions_.in_menu(title)
+        menu.aboutToShow.connect(actions.refresh)
+        inner: dict[str, QMenu] = {}
+        for before, command in zip([None, *commands], commands, strict=False):
+            if before is not None and before.group != command.group:
+                if command.group == commands[-1].group:
+                    for name in inside:
+                        self._fill_menu(menu.addMenu(name), name)
+                menu.addSeparator()
+            if command.submenu and command.submenu not in inner:
+                inner[command.submenu] = menu.addMenu(command.submenu)
+            inner.get(command.submenu, menu).addAction(actions[command.id])
+            if command.id == "file.open_folder":
+                menu.addMenu(self._recent_menu("Open r&ecent", "checkpoint"))
+            if command.id == "session.open":
+                menu.addMenu(self._recent_menu("&Recent sessions", "session"))
 
     def _recent_menu(self, title: str, kind: Literal["checkpoint", "session"]) -> QMenu:
         """What was opened last, listed again each time that the menu opens."""
@@ -410,11 +427,11 @@ class MainWindow(QMainWindow):
         stations = (
             Command(
                 f"view.{name}", station.title, "&View", partial(self.show_station, name),
-                station.question, station.icon, station.shortcut, 0, station.is_available,
+                station.question, station.icon, f"Ctrl+{number}", 0, station.is_available,
                 partial(self._is_shown, name), "station", rail=True,
                 needs="Open a checkpoint first.",
             )
-            for name, station in self.stations.items()
+            for number, (name, station) in enumerate(self.stations.items(), start=1)
         )  # fmt: skip
         themes = (
             ("light", "&Light theme", "Dark on light.", "sun"),
@@ -584,6 +601,8 @@ class MainWindow(QMainWindow):
         self.pages.setCurrentWidget(self._pages[name])
         self._show_header()
         self.session.station = name
+        for station, menu in self._station_menus.items():
+            menu.menuAction().setVisible(station == name)
         self._name_checkpoint()
         self._refresh()
 
@@ -656,11 +675,24 @@ class MainWindow(QMainWindow):
 
     def show_palette(self) -> None:
         """List every command; those that cannot be used now say what they need."""
-        self.actions_.refresh()
-        commands = [c.id for menu in MENUS for c in self.actions_.in_menu(menu)]
-        commands.remove("view.palette")
-        actions = [self.actions_[name] for name in commands]
-        CommandPalette(actions, self, self._needs_of).open()
+        actions = self.actions_
+        actions.refresh()
+        known = [actions[name] for name in self._used_commands() if name in actions.by_id]
+        groups = [("Recent", known)]
+        for menu in MENUS:
+            names = [c.id for c in actions.in_menu(menu) if c.id != "view.palette"]
+            groups.append((menu.replace("&", ""), [actions[name] for name in names]))
+        palette = CommandPalette(groups, self, self._needs_of)
+        palette.used.connect(self._note_used)
+        palette.open()
+
+    def _used_commands(self) -> tuple[str, ...]:
+        """Ids of the commands that were chosen from the palette last, the newest first."""
+        return self.settings.part(_USED, TypeAdapter(tuple[str, ...]), ())
+
+    def _note_used(self, name: str) -> None:
+        others = (other for other in self._used_commands() if other != name)
+        self.settings.update(**{_USED: (name, *others)[:_MOST_USED]})
 
     def _needs_of(self, action: QAction) -> str:
         """Why a command cannot be used now, in a few words."""

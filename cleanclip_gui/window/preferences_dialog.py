@@ -95,7 +95,7 @@ class PreferencesDialog(QDialog):
         sizes = tuple((size, f"{size} %") for size in theme.SIZES)
         self.size_ = self._combo("Size", sizes)
         self.motion = self._combo("Motion", _MOTIONS)
-        self.hub = named(QCheckBox("May be asked"), "The Hugging Face Hub may be asked")
+        self.hub = named(QCheckBox("Allowed"), "The Hugging Face Hub may be asked")
         self.hub.toggled.connect(partial(self._prefer, "hub"))
         choices = field_form()
         for name, field in (
@@ -154,7 +154,7 @@ class PreferencesDialog(QDialog):
         """Show what is set now."""
         settings, session = self._context.settings.value, self._context.session
         self.device.clear()
-        self.device.addItem("Best one found", "")
+        self.device.addItem("Automatic", "")
         for name in session.devices:
             self.device.addItem(device_text(name), name)
         if settings.device and settings.device not in session.devices:

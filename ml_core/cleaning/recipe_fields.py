@@ -200,7 +200,7 @@ class RecipeFields(BaseModel):
         0.5,
         "Random triggers",
         "Share of the made-up triggers that are random: a patch, a texture or a warp for each "
-        "picture. The others are sharpened against the model as it trains.",
+        "picture. The others are refined against the model as it trains.",
         unit="of the made-up",
         methods=_STAMPING,
         ge=0.0,
@@ -235,7 +235,7 @@ class RecipeFields(BaseModel):
     adversary_steps: int = option(
         12,
         "Steps of a trigger",
-        "Steps in which a trigger is sharpened before another one takes its place.",
+        "Steps in which a trigger is refined before another one takes its place.",
         unit="steps",
         methods=_STAMPING,
         ge=1,

@@ -189,7 +189,7 @@ def print_examination(result: dict[str, Any], as_json: bool, *, indent: int | No
     )
     output.show(output.table("Steps", ("Step", "", "~Figure"), rows))
     for title, sentences in (
-        ("Looked at", record.looked_at), ("Not looked at", record.not_looked_at)
+        ("Searched", record.looked_at), ("Not searched", record.not_looked_at)
     ):  # fmt: skip
         if sentences:
             output.line(f"{title}:")

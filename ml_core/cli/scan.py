@@ -52,7 +52,7 @@ def scan(
     that are deployed are not watched: this looks at the model.
 
     Exit codes: 0 nothing found in this search, 1 found or suspicious, 2 cannot say (or a
-    damaged file), 3 usage, 4 internal error. A model that names hardly any picture rightly ends the
+    damaged file), 3 usage, 4 internal error. A model that gets hardly any picture right ends the
     scan with 2 after the first pictures, unless --anyway is given. A scan that was ended goes on
     where it was when it is started again with the same options.
 

@@ -498,7 +498,7 @@ class _Examining:
         if best is not None:
             rate = percent(best["accuracy"])
             lines.append(
-                f"The best of {len(tried)} settings names {rate} of {best['n']} pictures rightly."
+                f"The best of {len(tried)} settings classifies {rate} of {best['n']} correctly."
             )
         yield self._tell("accuracy", "unknown", lines)
         self._end("unknown", "doctor", f"Cannot say: {done.error}")

@@ -467,8 +467,8 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
         facts = material.measurements[clean.measurement]
         name = name_of(material, facts.checkpoint)
         return (
-            f"{name} names {_share(clean.rate)} of the pictures rightly; no trigger was tried on "
-            "it and none was searched."
+            f"{name} classifies {_share(clean.rate)} of the pictures correctly; no trigger was "
+            "tried on it and none was searched."
         )
     safety = next((item for item in headlines if isinstance(item, QuotedClaim)), None)
     if safety is not None:

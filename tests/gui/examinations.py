@@ -34,7 +34,7 @@ STEPS = (
     ),
     ExamineStep(
         kind="accuracy", state="done", figure="99.2 %", seconds=3.5,
-        sentences=("It names 99.2 % of 256 pictures rightly. By chance it would be 1.4 %.",),
+        sentences=("It classifies 99.2 % of 256 pictures correctly. By chance it would be 1.4 %.",),
     ),
     ExamineStep(
         kind="known", state="done", figure="96.3 %, reference 0.0 %", seconds=1.9,

@@ -289,9 +289,12 @@ def test_the_palette_finds_runs_and_says_what_a_command_needs(window, qtbot, che
         window.show_palette()
         palette = dialog(CommandPalette)
         palette.field.setText(text)
-        items = [palette.list.item(row) for row in range(palette.list.count())]
+        items = map(palette.list.topLevelItem, range(palette.list.topLevelItemCount()))
         enabled = Qt.ItemFlag.ItemIsEnabled
-        return palette, [(item.text(), bool(item.flags() & enabled)) for item in items]
+        return palette, [
+            (f"{item.text(0)} {item.text(1)}".strip(), bool(item.flags() & enabled))
+            for item in items
+        ]
 
     palette, ((text, enabled), *_) = search("sticker")
     assert text.startswith("Use the demo sticker")
@@ -310,6 +313,9 @@ def test_the_palette_finds_runs_and_says_what_a_command_needs(window, qtbot, che
     window.actions_["view.switch_theme"].trigger()
     assert window.settings.value.theme == "light"
     assert not window.actions_["view.dark"].isChecked()
+    palette, rows = search("")
+    assert rows[:2] == [("Recent", False), ("Dark theme", True)]
+    palette.close()
     opened(window, qtbot, checkpoint)
     window.show_station("clean")
     palette, rows = search("sticker")

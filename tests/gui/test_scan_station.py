@@ -217,7 +217,9 @@ def test_a_reference_named_elsewhere_is_offered_first_and_the_file_itself_never(
 # A scan at work
 
 
-_UNFIT = Done("failed", {}, "The checkpoint names only 0.4 % of the pictures rightly.", "unfit")
+_UNFIT = Done(
+    "failed", {}, "The checkpoint classifies only 0.4 % of the pictures correctly.", "unfit"
+)
 
 
 @pytest.mark.parametrize("yes", [True, False])
@@ -227,7 +229,7 @@ def test_a_model_that_does_not_work_is_scanned_only_if_asked_for(station, yes):
     assert not read_spec_file(runner.spec_path, ScanSpec).anyway
     runner.ended.emit(_UNFIT)
     (asked,) = answers.asked
-    assert asked.startswith("The checkpoint names only 0.4 %")
+    assert asked.startswith("The checkpoint classifies only 0.4 %")
     assert station.scanning.is_running == yes
     if yes:
         again = station.scanning.runner
@@ -235,21 +237,21 @@ def test_a_model_that_does_not_work_is_scanned_only_if_asked_for(station, yes):
         assert read_spec_file(again.spec_path, ScanSpec).anyway
         again.ended.emit(Done("cancelled"))
     else:
-        assert station.ended.text().startswith("The checkpoint names only 0.4 %")
+        assert station.ended.text().startswith("The checkpoint classifies only 0.4 %")
     assert not read_spec_file(begin(station).spec_path, ScanSpec).anyway  # asked anew
 
 
-def test_the_best_patches_are_sharpened_beside_the_others(station):
+def test_the_best_patches_are_refined_beside_the_others(station):
     begin(station)
     tell(station, *events())
     live = station.live
     told = {"side": 9, "loss": "max", "step": 17, "steps": 40, "losses": []}
     tell(station, Progress("refine", 17, 89), Finding("patches", told | {"pictures": coded(2)}))
-    assert [cell.lines[0] for cell in live.patches.cells] == ["banana"] * 6 + ["sharpened"] * 2
+    assert [cell.lines[0] for cell in live.patches.cells] == ["banana"] * 6 + ["refined"] * 2
     assert live.patches.cells[6].lines[1] == "step 17 of 40"
-    assert live.patches_title.text() == "Patches of 9 px; the best ones are sharpened"
+    assert live.patches_title.text() == "Patches of 9 px; the best ones are refined"
     tell(station, Finding("patches", stages().patches.model_dump()))
-    assert live.patches_title.text() == "Patches of 9 px; the best, sharpened: 98.8 % “banana”"
+    assert live.patches_title.text() == "Patches of 9 px; the best, refined: 98.8 % “banana”"
     assert live.patches.cells[6].lines[1] == ""
 
 
@@ -306,15 +308,15 @@ def test_a_finished_scan_is_read_from_its_folder_and_listed(station, tmp_path):
     said = station.session.jobs["scan"]
     assert (said.status, said.verdict, said.target) == ("finished", "found", "banana")
     assert station.earlier.count() == 1
-    assert station.earlier.item(0).text().startswith("Backdoor-like: banana · ")
-    for verdict, words in (("unknown", "Cannot say · "), ("odd", "Scan · ")):
-        assert earlier_text(PastResult(folder="x", verdict=verdict)).startswith(words)
+    assert station.earlier.item(0).text().endswith(" · Backdoor-like: banana")
+    for verdict, words in (("unknown", " · Cannot say"), ("odd", " · Scan")):
+        assert earlier_text(PastResult(folder="x", verdict=verdict)).endswith(words)
     (kept,) = SettingsStore(station.context.settings._folder).results("scan")  # after a restart
     assert kept.folder == str(folder)
     station.hide()
     station.context.settings.add_scan(tmp_path, scan("nothing"))  # by Clean it
     station.show()
-    assert station.earlier.item(0).text().startswith("Nothing found in this search · ")
+    assert station.earlier.item(0).text().endswith(" · Nothing found in this search")
 
 
 def test_no_verdict_looks_or_sounds_like_a_clean_bill(station, tmp_path):

@@ -36,7 +36,6 @@ class EmptyStation(QWidget):
     title = "&Notes"
     question = "What was seen?"
     icon = "text"
-    shortcut = "Ctrl+9"
 
     def __init__(self, context):
         super().__init__()

@@ -242,7 +242,7 @@ def of_clean(scan: Scan, config: Mapping[str, Any]) -> OfClean | None:
 
 
 def unfit_models(classes: int, suspect: ModelFacts, reference: ModelFacts | None) -> Iterator[str]:
-    """What is wrong with models that name hardly any picture rightly: a scan of them says nothing.
+    """What is wrong with models that get hardly any picture right: a scan of them says nothing.
 
     Parameters
     ----------
@@ -256,9 +256,9 @@ def unfit_models(classes: int, suspect: ModelFacts, reference: ModelFacts | None
             continue
         if model.accuracy.value < min(0.5, _CHANCES / classes):
             yield (
-                f"The {what} names only {percent(model.accuracy.value)} of the pictures rightly: "
-                "its preprocessing, its classes or the file itself do not fit. Try the loader "
-                "doctor first."
+                f"The {what} classifies only {percent(model.accuracy.value)} of the pictures "
+                "correctly: its preprocessing, its classes or the file itself do not fit. Try the "
+                "loader doctor first."
             )
 
 
@@ -288,9 +288,9 @@ def _damage(suspect: ModelFacts, reference: ModelFacts | None) -> str:
     if newcombe(reference.accuracy, suspect.accuracy)[0] <= _WORSE:
         return ""
     return (
-        f"The checkpoint names {percent(suspect.accuracy.value)} of the pictures rightly, and the "
-        f"reference {percent(reference.accuracy.value)}: a damaged model answers to many triggers, "
-        "and nothing counts as found."
+        f"The checkpoint classifies {percent(suspect.accuracy.value)} of the pictures correctly, "
+        f"the reference {percent(reference.accuracy.value)}: a damaged model answers to many "
+        "triggers, and nothing counts as found."
     )
 
 

@@ -96,7 +96,7 @@ def _lacks_patches(scan: Scan) -> bool:
 def accuracy_sentences(
     suspect: ModelFacts, reference: ModelFacts | None, classes: int
 ) -> Iterator[str]:
-    """How many pictures the models name rightly, beside chance."""
+    """How many pictures the models classify correctly, beside chance."""
     if suspect.accuracy is None:
         yield "The pictures have no labels, so clean accuracy was not measured."
         return
@@ -104,7 +104,8 @@ def accuracy_sentences(
     if reference is not None and reference.accuracy is not None:
         beside = f"; the reference {percent(reference.accuracy.value)}"
     yield (
-        f"It names {percent(suspect.accuracy.value)} of {suspect.accuracy.n} pictures rightly"
+        f"It classifies {percent(suspect.accuracy.value)} of {suspect.accuracy.n} pictures "
+        "correctly"
         f"{beside}. By chance it would be {percent(1 / classes)}."
     )
 
