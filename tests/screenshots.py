@@ -225,8 +225,8 @@ STORIES = {
         : words Backdoor-like; act view.report
         measuring works: press Measure and keep; words Measuring
         : words of a clean reference; date_measurements; act view.studio
-        claims: act view.report; words Choose a claim
-        preview: tab Preview
+        page: act view.report; words A draft
+        claims: tab Claims
         write: act report.write
         verified: bundle; act report.verify; words What was checked holds
         files: act report.verify_files

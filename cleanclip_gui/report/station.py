@@ -336,8 +336,8 @@ class ReportStation(QWidget):
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.tabBar().setDrawBase(False)
+        self.tabs.addTab(self.preview, "Page")
         self.tabs.addTab(self.claims, "Claims")
-        self.tabs.addTab(self.preview, "Preview")
         self.tabs.setCornerWidget(self.drafting_words)
         self.pages = QStackedWidget()
         self.pages.addWidget(scrolling(self._empty_page()))
@@ -437,7 +437,7 @@ class ReportStation(QWidget):
         evidence = None if draft is None else draft.evidence
         self.claims.show_evidence(evidence)
         counted = self.claims.count and not drafting.is_stale
-        self.tabs.setTabText(0, f"Claims ({self.claims.count})" if counted else "Claims")
+        self.tabs.setTabText(1, f"Claims ({self.claims.count})" if counted else "Claims")
         for view in (self.claims, self.preview):
             view.setDisabled(
                 drafting.is_stale

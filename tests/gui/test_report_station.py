@@ -220,7 +220,7 @@ def test_a_claim_is_read_its_place_shown_and_another_checkpoint_takes_it_away(
     assert next(iter(groups)) == VERDICT
     assert groups[VERDICT].child(0).text(0) == evidence.verdict[0]
     assert groups[NOT_TESTED].childCount() == len(evidence.not_tested)
-    assert station.tabs.tabText(0) == f"Claims ({len(evidence.claims)})"
+    assert station.tabs.tabText(1) == f"Claims ({len(evidence.claims)})"
 
     ids = {row.place.kind: row.id for row in station.claims._rows.values()}
     tree.select(ids["scan"])
@@ -606,7 +606,7 @@ def test_no_part_overlaps_or_is_cut_off(station, qtbot, tmp_path, bundle):
     with_everything(station, qtbot, tmp_path)
     station.claims.tree.select(next(iter(station.claims._rows)))
     faults = lasting_faults(station, qtbot)
-    station.tabs.setCurrentIndex(1)
+    station.tabs.setCurrentIndex(0)
     station._show_written_text("Written: out.evidence, 31 files, 2.0 MiB.")
     faults += lasting_faults(station, qtbot)
     station.verify(bundle)
