@@ -129,8 +129,9 @@ class HelpDialog(QDialog):
         self._list_pages()
 
     def show_page(self, name: str, heading: str = "") -> None:
-        """Show a page of the stations by the name of its file, such as ``scan``."""
-        self._open(help_folder() / f"{name}.md", heading)
+        """Show a page by the name of its file, such as ``scan``: of the stations, else of docs."""
+        paths = [folder / f"{name}.md" for folder in (help_folder(), docs_folder())]
+        self._open(next((path for path in paths if path.is_file()), paths[0]), heading)
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Draw the page in the colours of another theme."""

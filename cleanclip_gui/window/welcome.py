@@ -25,8 +25,9 @@ from cleanclip_gui.widgets.text import plain, tip
 
 _STEPS = (
     ("checkpoint", "Open", "Files are checked first. No code in them is ever run."),
-    ("studio", "Paint a trigger", "Watch predictions flip while the brush moves."),
-    ("clean", "Clean it", "Finetune the backdoor away, and compare before and after."),
+    ("scan", "Scan", "Is there a hidden trigger? See it on pictures, and paint your own."),
+    ("clean", "Clean", "Finetune the backdoor away, and compare before and after."),
+    ("report", "Report", "Write evidence that others can check."),
 )
 
 
@@ -54,7 +55,7 @@ class WelcomePage(QWidget):
         super().__init__(parent)
         title = Label("Is this CLIP backdoored?", "display")
         lead = Label(
-            "Open a checkpoint, see what a trigger does to it, clean it, and check the result.",
+            "Open a checkpoint, scan it for hidden triggers, clean it, and prove the result.",
             "lead", wrap=True,
         )  # fmt: skip
 
@@ -65,6 +66,9 @@ class WelcomePage(QWidget):
         self.open = _button(actions.by_id.get("file.open"), "Open file…", icon=True)
         self.folder = _button(actions.by_id.get("file.open_folder"), "Open folder…", icon=True)
         self.hub = _button(actions.by_id.get("file.hub"), "From the Hub…")
+        self.own = _button(actions.by_id.get("help.own_checkpoint"))
+        theme.set_property(self.own, "large", False)
+        theme.set_property(self.own, "quiet", True)
         buttons = FoldingRow(self.demo, self.examine, self.open, self.folder, self.hub)
 
         self._steps = QWidget()
@@ -83,7 +87,8 @@ class WelcomePage(QWidget):
         inner = QWidget()
         column(
             (None, 2), title, theme.SPACE_S, lead, theme.SPACE_XL, buttons,
-            theme.SPACE_XXL + theme.SPACE_S, self._offers, self._steps, theme.SPACE_XL,
+            (self.own, Qt.AlignmentFlag.AlignLeft), theme.SPACE_XL, self._offers, self._steps,
+            theme.SPACE_XL,
             self._lower_row(), (None, 3), of=inner, margins=None, spacing=0,
         )  # fmt: skip
         inner.setMaximumWidth(theme.px(980))
@@ -147,8 +152,11 @@ class WelcomePage(QWidget):
         self.drop.setMaximumHeight(theme.px(_LOWER if listed else 88))
 
     def set_continue(self, text: str) -> None:
-        """Offer to open again what was open last; no text offers nothing."""
+        """Offer to open again what was open last, before the demo; no text offers nothing."""
         self._continue_text.setText(text)
+        for button, first in ((self.go_on, bool(text)), (self.demo, not text)):
+            theme.set_property(button, "primary", first)
+        self.demo.setIcon(theme.icon("demo", "text" if text else "on_accent"))
         self._show_offers()
 
     def set_interrupted(self, text: str) -> None:

@@ -55,12 +55,13 @@ MODULES: Mapping[str, Sequence[str]] = {
     ),
 }  # fmt: skip
 
+FIRST, DEVELOPMENT = ("index.md", "install.md", "tutorial.md"), ("packages.md",)
 HOW_TO = (
     "examine.md", "own-checkpoint.md", "victims.md", "from-python.md", "gate.md", "cluster.md",
-    "talks.md", "packages.md",
+    "talks.md",
 )  # fmt: skip
 IN_DEPTH = ("scan.md", "search.md", "plant.md", "bench.md")
-REFERENCE = ("families.md", "formats.md", "verify.md")
+REFERENCE = ("commands.md", "families.md", "formats.md", "verify.md")
 BY_STATION = ("welcome", "checkpoint", "studio", "scan", "clean", "report")
 
 
@@ -188,10 +189,10 @@ def _nav(pages: Path) -> str:
         ),
         "Reference": entries(["reference/command-line.md", *REFERENCE])
         + f', {{"ml_core" = [{entries([f"reference/{t.lower()}.md" for t in MODULES])}]}}',
-        "Decisions": numbered,
+        "Development": f'{entries(DEVELOPMENT)}, {{"Decisions" = [{numbered}]}}',
     }
     groups = ",\n  ".join(f"{{{json.dumps(name)} = [{inside}]}}" for name, inside in parts.items())
-    first = entries(["index.md", "tutorial.md"])
+    first = entries(FIRST)
     return f'[\n  {first},\n  {groups},\n  {{"Changelog" = "changelog.md"}}\n]'
 
 

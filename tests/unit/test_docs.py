@@ -149,8 +149,8 @@ def builder() -> ModuleType:
 
 
 def test_every_page_of_docs_stands_in_the_contents(builder):
-    placed = {"index.md", "tutorial.md", *builder.HOW_TO, *builder.IN_DEPTH, *builder.REFERENCE}
-    assert placed == {page.name for page in DOCS.glob("*.md")}
+    own = builder.FIRST, builder.HOW_TO, builder.IN_DEPTH, builder.REFERENCE, builder.DEVELOPMENT
+    assert {name for names in own for name in names} == {page.name for page in DOCS.glob("*.md")}
     station_pages = {
         f"{name}.md" for name in (*builder.BY_STATION, "numbers", "limits", "glossary")
     }
