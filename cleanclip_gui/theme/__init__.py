@@ -253,10 +253,9 @@ def figure_font(points: float, *, bold: bool = False) -> QFont:
 
 def apply_theme(app: QApplication, name: ThemeName) -> None:
     """Put on a theme; works at any time. ``system`` follows the desktop's setting."""
-    if app.style().name().lower() != "fusion":
-        app.setStyle("Fusion")
     hints = app.styleHints()
-    if not _state.connected:
+    if not _state.connected:  # under a style sheet the style has no name to be asked for
+        app.setStyle("Fusion")
         hints.colorSchemeChanged.connect(_state._on_desktop_changed)
         if hasattr(hints, "accessibility"):  # since Qt 6.10
             hints.accessibility().contrastPreferenceChanged.connect(_state._on_desktop_changed)
