@@ -322,7 +322,7 @@ class AsrFigure(QFrame):
     def _show_status(self) -> None:
         """Say whether the number is final."""
         e = self._evaluation
-        if e is None:
+        if e is None or e.trigger is None:
             text, tone = "", ""
         elif self.stale:
             text, tone = "updating…", ""

@@ -212,7 +212,7 @@ class LiveLoop(QObject):
     def _reason(self) -> str:
         """Why the numbers are of a part of the set."""
         if self._is_affordable:
-            return "fewer while the machine is busy"
+            return "fewer pictures while the machine is busy"
         return "slow model" if self._own_seconds >= FAST_MODEL else "large set"
 
     @property

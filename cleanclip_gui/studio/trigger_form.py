@@ -217,8 +217,14 @@ def _range(field: FormField) -> str:
     return f"{ends}, {field.unit}" if field.unit else ends
 
 
+PLACEMENTS: tuple[tuple[str, str], ...] = (
+    ("fixed", "Where painted"),
+    ("random", "Random place"),
+    ("four_corners", "Four corners"),
+    ("center", "Centre"),
+)
 _PLACES = ("placement", "x", "y", "spare", "size")
-_WHOLE = ("canvas", "levels", "jpeg", "text", "text_place")
+_WHOLE = ("canvas", "levels", "jpeg", "text_place")
 _CAPTIONS = {
     "x": "Centre x",
     "y": "Centre y",
@@ -247,8 +253,8 @@ _WORDS: dict[str, Mapping[Any, str]] = {
 
 
 def sections(scene: Scene, trigger: Trigger | None) -> tuple[FormSection, ...]:
-    """Sections for patch, overlay and the whole; none where there is no trigger."""
-    groups = []
+    """Sections for the place, for patch and overlay, and for the whole where there is one."""
+    groups = [FormSection("scene", "The trigger", _scene_fields(scene, trigger))]
     places = (("patch", "Patch", scene.patch), ("overlay", "Overlay", scene.overlay))
     for key, title, part in places:
         source = None if part is None else part.source
@@ -262,13 +268,28 @@ def sections(scene: Scene, trigger: Trigger | None) -> tuple[FormSection, ...]:
             groups.append(FormSection(key, f"{title}: {heading}", section))
     if trigger is not None:
         whole = tuple(_field(trigger, name) for name in _WHOLE)
-        groups.append(FormSection("whole", "The whole trigger", whole))
+        groups.append(FormSection("whole", "How it is applied", whole))
     return tuple(groups)
 
 
+def _scene_fields(scene: Scene, trigger: Trigger | None) -> tuple[FormField, ...]:
+    """What holds for paint and patch, and the word for the prompts."""
+    covers = scene.overlay is not None and scene.patch is None  # and cannot be moved
+    fields = [FormField("text", "Prompt word", "text", scene.text, unit="added to every prompt")]
+    if scene.patch is not None:
+        size, unit = 100 * scene.patch.size, "% of the picture's shorter side"
+        fields.insert(0, FormField("size", "Size", "float", size, 1, 100, unit))
+    if not covers or (trigger is not None and trigger.kind == "combined"):
+        opacity = FormField("opacity", "Opacity", "float", 100 * scene.opacity, 0, 100, "%")
+        fields.insert(-1, opacity)
+        place = FormField("placement", "Place", "choice", scene.placement, choices=PLACEMENTS)
+        fields.insert(0, place)
+    return tuple(fields)
+
+
 def _names(source: Trigger, *, movable: bool) -> list[str]:
-    """Fields of a part; its place, and the opacity of a patch, stand in the toolbar."""
-    hidden = ("placement",) if movable else _PLACES
+    """Fields of a part; place, size and opacity of a patch are those of the scene."""
+    hidden = ("placement", "size") if movable else _PLACES
     names = [name for name in FIELDS[source.kind] if name not in hidden]
     if "noise" in names:
         names.append("seed")
@@ -303,4 +324,4 @@ def _field(trigger: Trigger, name: str) -> FormField:
         words = _WORDS.get(name, {})
         named = tuple((choice, words.get(choice, choice)) for choice in choices)
         return FormField(name, caption, "choice", value, choices=named)
-    return FormField(name, caption, "text", value, unit="added to every prompt (dual-key attacks)")
+    return FormField(name, caption, "text", value)
