@@ -87,8 +87,10 @@ class PageTabs(QTabWidget):
         self.more.setMenu(menu)
         end = QWidget()
         row(self.more, action_tool(actions["view.numbers"]), of=end, spacing=2)
-        self.setCornerWidget(action_tool(actions["view.gallery"]), Qt.Corner.TopLeftCorner)
+        begin = action_tool(actions["view.gallery"])
+        self.setCornerWidget(begin, Qt.Corner.TopLeftCorner)
         self.setCornerWidget(end, Qt.Corner.TopRightCorner)
+        self.setTabOrder(begin, self.tabBar())
         self.currentChanged.connect(self._fit)
 
     def add_page(self, name: str, page: QWidget, title: str, short: str, tool_tip: str) -> None:
@@ -103,7 +105,9 @@ class PageTabs(QTabWidget):
         return self._names[self.currentIndex()]
 
     def show_page(self, name: str) -> None:
-        self.setCurrentIndex(self._names.index(name))
+        number = self._names.index(name)
+        self.setTabVisible(number, True)  # a hidden tab cannot be the current one
+        self.setCurrentIndex(number)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Take the tabs and titles that there is room for."""
@@ -220,6 +224,7 @@ class StudioStation(QWidget):
         self._connect_numbers()
         self._connect_pages()
         self._on_history_changed()
+        self._show_trigger()
         self._on_images_change(self.session.images, self.session.images)
         self._on_checkpoint_change(self.session.checkpoint)
         context.actions.refresh()

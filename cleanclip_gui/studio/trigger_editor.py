@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from PySide6.QtCore import QMimeData, QObject, QPointF, Qt
+from PySide6.QtCore import QMimeData, QObject, QPoint, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QTransform
 
+from cleanclip_gui import theme
 from cleanclip_gui.session.records import OtherSnapshot
 from cleanclip_gui.station import Shell
 from cleanclip_gui.studio import trigger_files, trigger_form
@@ -308,6 +309,9 @@ class TriggerEditor(QObject):
             self.form.setWindowFlag(Qt.WindowType.Tool)
             self.form.field_changed.connect(self._on_field_changed)
         self._fill_form(self.form)
+        if not self.form.isVisible():
+            window = self._canvas.window()
+            self.form.move(window.mapToGlobal(QPoint(theme.SPACE_XL, theme.px(120))))
         self.form.show()
         self.form.raise_()
         self.form.activateWindow()

@@ -115,7 +115,7 @@ class TriggerForm(QDialog):
             self.title, self.lead, (self._area, 1), self.problem, row(None, close),
             of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
         )  # fmt: skip
-        resize_within(self, 720, 620)
+        resize_within(self, 480, 600)  # so that it leaves the picture and its numbers in sight
 
     def show_sections(self, title: str, lead: str, sections: tuple[FormSection, ...]) -> None:
         """Show what there is; editors stay while the fields are the same."""
@@ -145,6 +145,7 @@ class TriggerForm(QDialog):
         grid.setHorizontalSpacing(theme.SPACE_M)
         grid.setVerticalSpacing(theme.SPACE_S)
         grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(2, 1)
         row = 0
         for section in sections:
             grid.addWidget(Label(plain(section.title, 80), "heading"), row, 0, 1, 3)
@@ -156,7 +157,7 @@ class TriggerForm(QDialog):
                 remark = _range(field)
                 grid.addWidget(editor, row, 1, 1, 1 if remark else 2)  # choices are long
                 if remark:
-                    grid.addWidget(Label(remark, "caption"), row, 2)
+                    grid.addWidget(Label(remark, "caption", wrap=True), row, 2)
                 self.editors[section.key, field.name] = editor
                 row += 1
             grid.setRowMinimumHeight(row, theme.SPACE_S)
@@ -188,7 +189,7 @@ def make_editor(field: FormField, tell: Callable[[Any], object]) -> QWidget:
         whole = field.kind == "int"
         box.valueChanged.connect(lambda value: tell(int(value) if whole else value))
     widget.setAccessibleName(field.caption)
-    widget.setMinimumWidth(theme.px(220))
+    widget.setMinimumWidth(theme.px(120))
     return widget
 
 
@@ -311,7 +312,7 @@ def _field(trigger: Trigger, name: str) -> FormField:
     caption = _CAPTIONS.get(name, name.replace("_", " ").capitalize())
     value: Any = getattr(trigger, name)
     if name == "jpeg":
-        return FormField(name, caption, "quality", value, 1, 100, "1 to 100, or no JPEG")
+        return FormField(name, caption, "quality", value, 1, 100)
     if name in RANGES:
         low, high, unit = RANGES[name]
         default = next(field.default for field in fields(Trigger) if field.name == name)

@@ -176,7 +176,10 @@ class ToolBar(FittingBar):
         for field, option in self._options.items():
             if field in below:
                 self.popover.options.addWidget(option)
-            option.setMaximumWidth(theme.px(220))
+            else:
+                option.setMaximumWidth(theme.px(220))
+            if field in below and isinstance(option, InkSlider):
+                option.caption.setMinimumWidth(theme.px(60))  # one below the other
         row(
             *plain, self.shape, text, self.more, theme.SPACE_S, self.colour, theme.SPACE_S,
             *((option, 3) for option in here), (self.hint, 9), (None, 1), of=self, spacing=2,

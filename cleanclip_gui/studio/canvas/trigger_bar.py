@@ -91,14 +91,15 @@ class TriggerChip(QToolButton):
 
 
 def _tile(picture: QImage) -> QIcon:
-    """The trigger in a square."""
-    side = 4 * theme.ICON_SIZE
+    """The trigger in a square, with a rim as the other icons have."""
+    side, inside = 4 * theme.ICON_SIZE, round(3.2 * theme.ICON_SIZE)
     tile = QPixmap(side, side)
     tile.fill(Qt.GlobalColor.transparent)
     painter = QPainter(tile)
     fitted = picture.scaled(
-        side, side, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
-    )
+        inside, inside,
+        Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation,
+    )  # fmt: skip
     painter.drawImage((side - fitted.width()) // 2, (side - fitted.height()) // 2, fitted)
     painter.end()
     return QIcon(tile)
