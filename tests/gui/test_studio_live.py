@@ -59,8 +59,9 @@ class SlowEngine(FakeEngine):
             n = min(n, total)
             zeros, flags = np.zeros(n, np.float32), np.zeros(n, np.bool_)
             record = Evaluation(
-                n=n, n_total=total, n_excl=n, target=0, target_name="x", partial=n < total
-            )
+                n=n, n_total=total, n_excl=n, target=0, target_name="x", partial=n < total,
+                trigger=None if request.trigger is None else request.trigger.digest,
+            )  # fmt: skip
             yield record, PerImage(np.arange(n), zeros.astype(int), zeros, flags)
 
 

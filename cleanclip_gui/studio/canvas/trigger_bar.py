@@ -149,6 +149,11 @@ class TriggerBar(FittingBar):
             button.setVisible(both)
         self.fit()
 
+    def needed_width(self) -> int:
+        """Room for the trigger's whole name, which is worth more than the library's."""
+        chip = self.chip
+        return super().needed_width() + chip.sizeHint().width() - chip.minimumSizeHint().width()
+
     def set_compact(self, compact: bool) -> None:
         """Leave out the library's name."""
         style = Qt.ToolButtonStyle
