@@ -721,7 +721,8 @@ class StudioStation(QWidget):
     def _show_note(self, otherwise: str = "") -> None:
         """Say what a reader of the numbers must know about them."""
         whole = self.live.whole
-        self.measure_whole.setVisible(self.live.measures_part and whole is None)
+        stays_part = self.live.measures_part and not self.live.completes
+        self.measure_whole.setVisible(stays_part and whole is None)
         note = self.live.note or otherwise
         if whole is not None:
             left = left_text(whole.seconds_left)

@@ -310,8 +310,8 @@ class TriggerEditor(QObject):
             self.form.field_changed.connect(self._on_field_changed)
         self._fill_form(self.form)
         if not self.form.isVisible():
-            window = self._canvas.window()
-            self.form.move(window.mapToGlobal(QPoint(theme.SPACE_XL, theme.px(120))))
+            place = self._canvas.window().geometry().bottomLeft()
+            self.form.move(place + QPoint(theme.SPACE_XL, -theme.SPACE_XL - self.form.height()))
         self.form.show()
         self.form.raise_()
         self.form.activateWindow()
