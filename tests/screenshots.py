@@ -177,6 +177,7 @@ STORIES = {
         colours: act trigger.tool_brush; press Colour and ink, #dc1428
         menu-tools: chip More tools
         menu-zoom: chip Zoom
+        : if_hidden Show images = act view.gallery
         menu-order: chip Order of the images, and the trigger on them
         chip-evaluation-images: chip Evaluation images
         chip-label-set: chip Label set

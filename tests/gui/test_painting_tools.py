@@ -17,7 +17,9 @@ from cleanclip_gui.studio.canvas.ink import flood_fill
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
 from cleanclip_gui.studio.canvas.tool_bar import ToolBar
 from cleanclip_gui.studio.canvas.tools import TOOL_KEYS, TOOLS
+from cleanclip_gui.studio.canvas.view_bar import ViewBar
 from cleanclip_gui.widgets.pictures import image_to_rgba, rgba_to_image
+from tests.gui.access_faults import name_faults
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 NONE = Qt.KeyboardModifier.NoModifier
@@ -296,8 +298,8 @@ def bar(canvas, qtbot):
 
 
 def button(bar, name):
-    [found] = [b for b in bar.findChildren(QToolButton) if b.accessibleName() == name]
-    return found
+    [button] = [b for b in bar.findChildren(QToolButton) if b.accessibleName() == name]
+    return button
 
 
 def test_the_shape_used_last_stands_in_the_bar_and_the_menus_have_the_other_tools(canvas, bar):
@@ -349,9 +351,26 @@ def test_a_colour_is_chosen_below_its_button_and_takes_the_brush(canvas, bar):
     canvas.set_tool("eraser")
     button(bar, "Colour and ink, #dc1428").click()
     assert bar.popover.isVisible()
+    assert name_faults(bar.popover) == []
     bar.popover.colours["White"].click()
     assert not bar.popover.isVisible()
     assert (canvas.tool, canvas.ink.colour.name()) == ("brush", "#fafafa")
     bar.popover.ask_colour = lambda colour: QColor("#102030")
     bar.popover.any_colour.click()
     assert button(bar, "Colour and ink, #102030").isVisible()
+
+
+def test_what_is_under_the_pointer_and_how_it_is_shown_stand_below_the_canvas(canvas, qtbot):
+    bar = ViewBar(canvas)
+    qtbot.addWidget(bar)
+    QTest.mouseMove(canvas.viewport(), point(canvas, 3.5, 4.5))
+    assert bar.pointer.text() == "x 3  y 4  #c8c8c8"
+    acts = {a.text().split("\t")[0].replace("&", ""): a for a in bar.zoom.menu().actions()}
+    acts["Zoom in"].trigger()
+    assert bar.zoom.text() == "2000\u2009%"
+    acts["Whole picture"].trigger()
+    assert bar.zoom.text() == "1000\u2009%"
+    press(canvas, K.Key_G)
+    assert not acts["Pixel grid"].isChecked()
+    acts["Picture under the trigger"].trigger()
+    assert canvas.colour_at(QPointF(3, 4)) is None
