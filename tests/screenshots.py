@@ -174,6 +174,11 @@ STORIES = {
         classes: act view.classes; enabled Save the numbers by class
         snapshot-b: act view.trigger; act trigger.flip_b; measured
         turned: act trigger.flip_a; act trigger.rotate; measured
+        colours: act trigger.tool_brush; press Colour and ink, #dc1428
+        menu-tools: chip More tools
+        menu-zoom: chip Zoom
+        : if_hidden Show images = act view.gallery
+        menu-order: chip Order of the images, and the trigger on them
         chip-evaluation-images: chip Evaluation images
         chip-label-set: chip Label set
         """,
@@ -532,7 +537,7 @@ class Stage:
         self.pause(200)
         self.act("trigger.measure_all")
         self.pause(100)
-        number = r"^n = [\d\u2009\u202f,]+$"
+        number = r"(^|: )n = [\d\u2009\u202f,]+$"
         self.wait(lambda: self.says(number) and not self.says("updating…"), "the numbers")
 
     def statistics(self) -> None:

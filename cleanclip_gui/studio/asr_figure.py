@@ -281,7 +281,7 @@ class AsrFigure(QFrame):
         self._fit_figure(rate is not None)
         self.track.set_rate(rate, interval)
         if e is None or rate is None:
-            self.caption.setText("Paint or choose a trigger to measure it.\n")
+            self.caption.setText(f"Paint or choose a trigger to measure it.\n{self._clean_n(e)}")
             return
         n = e.n_excl if labelled else e.n
         of = "of other classes" if labelled else "images, unlabelled"
@@ -292,6 +292,13 @@ class AsrFigure(QFrame):
             lines.insert(0, f"95{THIN} interval {percent_range(interval, unit=THIN)}")
         self.caption.setText("\n".join(lines))
         self.figure.setAccessibleDescription(f"{self.figure.text()}, {self.caption.text()}")
+
+    def _clean_n(self, e: Evaluation | None) -> str:
+        """How many images the clean accuracy is of, where the badge has nothing to speak of."""
+        if e is None or e.ca is None:
+            return ""
+        estimate = "estimate, " if e.partial or not self._whole else ""
+        return f"Clean accuracy: {estimate}n = {count_text(e.n)}"
 
     def _fit_figure(self, number: bool) -> None:
         """Words are smaller than the number, at the same height."""
@@ -322,7 +329,7 @@ class AsrFigure(QFrame):
     def _show_status(self) -> None:
         """Say whether the number is final."""
         e = self._evaluation
-        if e is None:
+        if e is None or e.trigger is None:
             text, tone = "", ""
         elif self.stale:
             text, tone = "updating…", ""

@@ -211,13 +211,13 @@ class LiveLoop(QObject):
     @property
     def _reason(self) -> str:
         """Why the numbers are of a part of the set."""
-        if self._is_affordable:
-            return "fewer while the machine is busy"
+        if self.completes:
+            return "fewer pictures while the machine is busy"
         return "slow model" if self._own_seconds >= FAST_MODEL else "large set"
 
     @property
-    def _is_affordable(self) -> bool:
-        """Whether the model could soon measure the whole set on an idle machine."""
+    def completes(self) -> bool:
+        """Whether all images follow while nothing changes: idle, the machine soon measures them."""
         images = self._session.images
         return images is not None and images.n * self._own_seconds <= SLOW_SECONDS
 
@@ -424,7 +424,7 @@ class LiveLoop(QObject):
         images = self._session.images
         if images is None or self.rate == 0 or older:
             return
-        asked, limit = result.evaluation.n_total, None if self._is_affordable else self.limit
+        asked, limit = result.evaluation.n_total, None if self.completes else self.limit
         size = limit or images.n
         # Fewer at once when it turns out slow; more when these are done and it was not.
         grows = not partial and size > asked and self._growths < _MOST_GROWTHS

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QAction, QHideEvent, QKeySequence, QResizeEvent
-from PySide6.QtWidgets import QTabWidget, QWidget
+from PySide6.QtGui import QHideEvent, QKeySequence, QResizeEvent
+from PySide6.QtWidgets import QMenu, QTabWidget, QToolButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.commands import Command, KeyTable
+from cleanclip_gui.commands import Actions, Command, KeyTable
 from cleanclip_gui.inference.questions import (
     EvaluationUpdated,
     Failed,
@@ -29,12 +29,11 @@ from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.asr_figure import AsrFigure
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
-from cleanclip_gui.studio.canvas.ink import Ink
-from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.scene import Snapshot
-from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
+from cleanclip_gui.studio.canvas.tool_bar import ToolBar
 from cleanclip_gui.studio.canvas.tools import TOOLS, key_rows
-from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
+from cleanclip_gui.studio.canvas.trigger_bar import TriggerBar
+from cleanclip_gui.studio.canvas.view_bar import ViewBar
 from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.studio.library_dialog import LibraryScan
 from cleanclip_gui.studio.live import AutoSpeed, LiveLoop, VisibleLabels
@@ -47,7 +46,15 @@ from cleanclip_gui.studio.probability_bars import ProbabilityBars
 from cleanclip_gui.studio.result_details import ShownResult
 from cleanclip_gui.studio.trigger_editor import TriggerEditor
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
-from cleanclip_gui.widgets.controls import BusyRow, Label, action_tool, bind, named, push_button
+from cleanclip_gui.widgets.controls import (
+    BusyRow,
+    Label,
+    action_tool,
+    bind,
+    named,
+    push_button,
+    tool_button,
+)
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
@@ -59,10 +66,11 @@ from ml_core.triggers import Trigger
 class PageTabs(QTabWidget):
     """The trigger's canvas, and the pages that show why the model answers so.
 
-    Where the titles do not fit, each has its short form.
+    Where there is little room, a menu offers the pages of :data:`_RARE`, each of which has a tab
+    while it is on show; where even the other titles do not fit, each has its short form.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, actions: Actions) -> None:
         super().__init__()
         self.setObjectName("studioPages")
         self.setAccessibleName("Trigger and explanations")
@@ -70,6 +78,20 @@ class PageTabs(QTabWidget):
         self.tabBar().setDrawBase(False)
         self._names: list[str] = []
         self._titles: list[tuple[str, str]] = []  # in full, and short
+        self.more = tool_button("", "More explanations")
+        self.more.setText("More")
+        self.more.setProperty("menu", True)
+        self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self.more)
+        menu.addActions([actions[f"view.{name}"] for name in _RARE])
+        self.more.setMenu(menu)
+        end = QWidget()
+        row(self.more, action_tool(actions["view.numbers"]), of=end, spacing=2)
+        begin = action_tool(actions["view.gallery"])
+        self.setCornerWidget(begin, Qt.Corner.TopLeftCorner)
+        self.setCornerWidget(end, Qt.Corner.TopRightCorner)
+        self.setTabOrder(begin, self.tabBar())
+        self.currentChanged.connect(self._fit)
 
     def add_page(self, name: str, page: QWidget, title: str, short: str, tool_tip: str) -> None:
         """Append a page; ``name`` is for :meth:`show_page`, the titles are for the user."""
@@ -77,31 +99,34 @@ class PageTabs(QTabWidget):
         self._titles.append((title, short))
         self.setTabToolTip(self.addTab(page, title), tool_tip)
 
-    def add_corner(self, corner: Qt.Corner, action: QAction) -> None:
-        """Put the button of an action beside the tabs."""
-        self.setCornerWidget(action_tool(action), corner)
-
     @property
     def page(self) -> str:
         """Name of the page on show."""
         return self._names[self.currentIndex()]
 
     def show_page(self, name: str) -> None:
-        self.setCurrentIndex(self._names.index(name))
+        number = self._names.index(name)
+        self.setTabVisible(number, True)  # a hidden tab cannot be the current one
+        self.setCurrentIndex(number)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Take the long titles if there is room for them."""
+        """Take the tabs and titles that there is room for."""
         super().resizeEvent(event)
-        fit_titles(self.tabBar(), self._titles, self.width() - self._corners())
+        self._fit()
 
-    def _corners(self) -> int:
+    def _fit(self, *_: int) -> None:
+        narrow = self.width() < theme.px(_ALL_TABS)
+        for number, name in enumerate(self._names):
+            self.setTabVisible(number, not (narrow and name in _RARE and name != self.page))
+        self.more.setVisible(narrow)
         places = (Qt.Corner.TopLeftCorner, Qt.Corner.TopRightCorner)
-        widgets = [self.cornerWidget(corner) for corner in places]
-        return sum(widget.sizeHint().width() for widget in widgets if widget is not None)
+        beside = sum(self.cornerWidget(place).sizeHint().width() for place in places)
+        fit_titles(self.tabBar(), self._titles, self.width() - beside)
 
 
 MIDDLE, SIDE = Needs(424, 480), Needs(316, 348)  # the numbers are the side
 _AT_ONCE = 2.0  # seconds
+_RARE, _ALL_TABS = ("pair", "classes"), 700  # pixels of width for a tab of each page
 _REST_MS = 250
 _ASKED = "Predicting…"
 _TEXTS = "Class texts are being embedded…"
@@ -180,11 +205,10 @@ class StudioStation(QWidget):
         self.planting.used.connect(partial(self.shell.open, "checkpoint"))
         context.actions.add(self.commands())
         context.actions.key_tables.append(KeyTable("On Studio's canvas", key_rows()))
-        self.tool_strip = ToolStrip()
-        self.paint_bar = PaintBar(context.actions.by_id)
-        self.source_bar = SourceBar(context.actions.by_id, self.editor.make_mime)
-        self.placement_bar = PlacementBar()
-        self.pages = PageTabs()
+        self.trigger_bar = TriggerBar(context.actions, self.editor.make_mime)
+        self.tool_bar = ToolBar(self.canvas, context.actions)
+        self.view_bar = ViewBar(self.canvas)
+        self.pages = PageTabs(context.actions)
         self.figure = AsrFigure()
         self.figure.setObjectName("studio.figure")
         self.measured = bind(push_button(look="quiet"), context.actions["view.number"], text=True)
@@ -195,11 +219,11 @@ class StudioStation(QWidget):
         self.bars = ProbabilityBars()
         self._lay_out()
 
-        self._connect_bars()
         self._connect_canvas()
         self._connect_numbers()
         self._connect_pages()
         self._on_history_changed()
+        self._show_trigger()
         self._on_images_change(self.session.images, self.session.images)
         self._on_checkpoint_change(self.session.checkpoint)
         context.actions.refresh()
@@ -208,9 +232,8 @@ class StudioStation(QWidget):
         """Three columns; the canvas takes what is left."""
         canvas_page = QWidget()
         column(
-            self.source_bar, self.paint_bar,
-            (row(self.tool_strip, (self.canvas, 1), spacing=theme.SPACE_S), 1), self.placement_bar,
-            of=canvas_page, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+            self.trigger_bar, self.tool_bar, (self.canvas, 1), self.view_bar,
+            of=canvas_page, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_XS,
         )  # fmt: skip
         widgets = {
             "trigger": canvas_page,
@@ -221,8 +244,6 @@ class StudioStation(QWidget):
         }
         for name, title, short, tool_tip, *_ in _PAGES:
             self.pages.add_page(name, widgets[name], title, short, tool_tip)
-        self.pages.add_corner(Qt.Corner.TopLeftCorner, self._actions["view.gallery"])
-        self.pages.add_corner(Qt.Corner.TopRightCorner, self._actions["view.numbers"])
 
         margins = (theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_S)
         bars = card(self.image_title, (self.bars, 1), margins=margins, spacing=theme.SPACE_S)
@@ -392,6 +413,11 @@ class StudioStation(QWidget):
                 self._is_shown,
             ),
             Command(
+                "trigger.one_image", "Look at th&is picture only", "&Trigger", self._toggle_scope,
+                "Measure nothing on the other pictures.", "image", "", 2, self._is_shown,
+                lambda: self.live.one_image,
+            ),
+            Command(
                 "trigger.next", "&Next picture", "&Trigger", partial(self.gallery.step, 1),
                 "Look at the next picture of the gallery.", "next", "Alt+Right", 2, self._is_shown,
             ),
@@ -446,7 +472,6 @@ class StudioStation(QWidget):
 
     def measure_all(self) -> None:
         """Measure the trigger on the whole set, also on a slow model."""
-        self.placement_bar.only_this.setChecked(False)
         self.live.measure_all()
 
     def _is_shown(self) -> bool:
@@ -472,39 +497,13 @@ class StudioStation(QWidget):
 
     def _connect_canvas(self) -> None:
         canvas, document = self.canvas, self.document
-        canvas.tool_changed.connect(self.tool_strip.set_tool)
-        canvas.tool_changed.connect(self.paint_bar.set_tool)
-        canvas.ink_changed.connect(self._on_ink_changed)
-        canvas.pointed.connect(self.tool_strip.show_pointer)
-        canvas.zoomed.connect(self.tool_strip.show_scale)
-        canvas.grid_changed.connect(self.paint_bar.grid.setChecked)
         canvas.mirror_wanted.connect(self.editor.mirror)
-        canvas.set_colour(self.tool_strip.colour)
-        self.paint_bar.set_ink(canvas.ink)
         document.changed.connect(self.live.touch)
         document.changed.connect(self._on_document_changed)
         document.edit_finished.connect(self._on_edit_finished)
         document.stack.changed.connect(self._on_history_changed)
         self.shell.takes("trigger", self._on_trigger_wanted)
         self.shell.takes("snapshot", self.editor.set_other_snapshot)
-
-    def _connect_bars(self) -> None:
-        canvas, editor = self.canvas, self.editor
-        strip, paint, place = self.tool_strip, self.paint_bar, self.placement_bar
-        strip.tool_chosen.connect(canvas.set_tool)
-        strip.colour_chosen.connect(self.canvas.set_colour)
-        strip.picture_toggled.connect(canvas.set_picture_visible)
-        paint.ink_chosen.connect(lambda changes: canvas.set_ink(**changes))
-        paint.angle_chosen.connect(editor.set_angle)
-        paint.grid_toggled.connect(canvas.set_grid)
-        strip.zoom_in.clicked.connect(lambda: canvas.zoom_by(2.0))
-        strip.zoom_out.clicked.connect(lambda: canvas.zoom_by(0.5))
-        strip.fit_picture.clicked.connect(lambda: canvas.zoom_to_fit())
-        place.placement_chosen.connect(editor.set_placement)
-        place.size_chosen.connect(editor.set_size)
-        place.opacity_chosen.connect(editor.set_opacity)
-        place.text_chosen.connect(self._on_text_chosen)
-        place.scope_chosen.connect(self._on_scope_chosen)
 
     def _on_document_changed(self) -> None:
         if not self.document.editing:
@@ -523,26 +522,21 @@ class StudioStation(QWidget):
 
     def _show_trigger(self) -> None:
         """Say in the toolbars what the canvas holds."""
-        scene, bar, source = self.document.scene, self.placement_bar, self.source_bar
+        scene, bar = self.document.scene, self.trigger_bar
         if scene.other is not self._other:
             self._other = scene.other
             self.session.other_snapshot = self.editor.other_snapshot()
-        bar.set_placement(scene.placement)
-        bar.set_placeable(not self.editor.overlay_alone)
-        bar.set_size(None if scene.patch is None else scene.patch.size)
-        bar.set_opacity(self.editor.opacity)
-        bar.set_text(scene.text)
-        self.paint_bar.set_angle(None if scene.patch is None else scene.patch.rotation)
+        bar.show_slots(scene.other is not None)
         try:
             trigger = self.editor.current_trigger()
         except InputError:
             trigger = None
         if trigger is None:
-            source.set_name("No trigger")
-        else:
-            standing = trigger_files.standing_of(trigger, self.document.size)
-            source.set_name(trigger_files.shown_name(trigger, standing), standing)
-        source.chip.set_picture(None if trigger is None else self.document.cut_out())
+            bar.show_trigger("No trigger", "", None)
+            return
+        standing = trigger_files.standing_of(trigger, self.document.size)
+        name = trigger_files.shown_name(trigger, standing)
+        bar.show_trigger(name, standing, self.document.cut_out())
 
     def _on_history_changed(self, *_: object) -> None:
         """Name what undo and redo would do."""
@@ -554,17 +548,10 @@ class StudioStation(QWidget):
             action.setToolTip(tip(f"{named} ({_key(action.shortcut())})"))
         self._actions.refresh_soon()
 
-    def _on_ink_changed(self, ink: Ink) -> None:
-        self.paint_bar.set_ink(ink)
-        self.tool_strip.set_colour(ink.colour)
-
-    def _on_text_chosen(self, text: str) -> None:
-        self.editor.set_text(text)
-        self.placement_bar.set_text(self.document.scene.text)
-
-    def _on_scope_chosen(self, one_image: bool) -> None:
-        self.live.set_one_image(one_image)
-        if one_image:
+    def _toggle_scope(self) -> None:
+        """Measure the selected picture alone, or the whole set again."""
+        self.live.set_one_image(not self.live.one_image)
+        if self.live.one_image:
             self.figure.set_evaluation(None)
         self._show_note()
 
@@ -586,7 +573,6 @@ class StudioStation(QWidget):
     def _on_checkpoint_change(self, facts: ShownCheckpoint | None) -> None:
         if facts is not None:
             self.document.set_size(facts.image_size)
-            self.paint_bar.set_canvas_size(facts.image_size)
         self.figure.set_roles(self.session.cleaned is not None, self.session.role)
         self._start_over()
 
@@ -734,7 +720,8 @@ class StudioStation(QWidget):
     def _show_note(self, otherwise: str = "") -> None:
         """Say what a reader of the numbers must know about them."""
         whole = self.live.whole
-        self.measure_whole.setVisible(self.live.measures_part and whole is None)
+        stays_part = self.live.measures_part and not self.live.completes
+        self.measure_whole.setVisible(stays_part and whole is None)
         note = self.live.note or otherwise
         if whole is not None:
             left = left_text(whole.seconds_left)

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from PySide6.QtCore import QMimeData, QObject, QPointF, Qt
+from PySide6.QtCore import QMimeData, QObject, QPoint, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QTransform
 
+from cleanclip_gui import theme
 from cleanclip_gui.session.records import OtherSnapshot
 from cleanclip_gui.station import Shell
 from cleanclip_gui.studio import trigger_files, trigger_form
@@ -136,7 +137,7 @@ class TriggerEditor(QObject):
         else:
             self.document.transform_paint(QTransform().rotate(90), "Turn by 90°")
 
-    # Place, size, angle, opacity, word
+    # Place, size, opacity, word
 
     def set_placement(self, placement: str) -> None:
         """Choose where the trigger goes, a placement of :class:`Trigger`."""
@@ -146,33 +147,9 @@ class TriggerEditor(QObject):
         """Resize the patch to a share of the canvas, 0 to 1."""
         self.document.change_patch(lambda patch: resized(patch, size / patch.size), "Resize patch")
 
-    def set_angle(self, degrees: float) -> None:
-        """Turn the patch to an angle, clockwise."""
-        self.document.change_patch(lambda patch: turned(patch, degrees), "Turn patch")
-
-    @property
-    def overlay_alone(self) -> bool:
-        """Whether the canvas holds only what covers all of it and so cannot be moved."""
-        scene = self.document.scene
-        alone = scene.overlay is not None and scene.patch is None
-        return alone and not self.document.is_painted()
-
-    @property
-    def opacity(self) -> float:
-        """Opacity of the parts on the picture, 0 to 1; of a lone overlay, its strength."""
-        scene = self.document.scene
-        if self.overlay_alone and scene.overlay is not None:
-            return scene.overlay.strength
-        return scene.opacity
-
     def set_opacity(self, opacity: float) -> None:
-        """Change :attr:`opacity`."""
-        scene = self.document.scene
-        if self.overlay_alone and scene.overlay is not None:
-            overlay = replace(scene.overlay, strength=opacity)
-            self.document.set_scene("Change opacity", merges=True, overlay=overlay)
-        else:
-            self.document.set_scene("Change opacity", merges=True, opacity=opacity)
+        """Change the opacity of what is on the picture, 0 to 1, but not of an overlay."""
+        self.document.set_scene("Change opacity", merges=True, opacity=opacity)
 
     def set_text(self, text: str) -> None:
         """Change the word for the prompts; one that would break a prompt is not taken."""
@@ -332,6 +309,9 @@ class TriggerEditor(QObject):
             self.form.setWindowFlag(Qt.WindowType.Tool)
             self.form.field_changed.connect(self._on_field_changed)
         self._fill_form(self.form)
+        if not self.form.isVisible():
+            place = self._canvas.window().geometry().bottomLeft()
+            self.form.move(place + QPoint(theme.SPACE_XL, -theme.SPACE_XL - self.form.height()))
         self.form.show()
         self.form.raise_()
         self.form.activateWindow()
@@ -354,10 +334,19 @@ class TriggerEditor(QObject):
         )
         form.show_sections(title, lead, trigger_form.sections(self.document.scene, trigger))
 
+    def _change_scene(self, field: str, value: Any) -> None:
+        """Change what the form's first section has; its numbers are in percent."""
+        if field == "text":
+            self.set_text(value)
+        elif field == "placement":
+            self.set_placement(value)
+        else:
+            (self.set_size if field == "size" else self.set_opacity)(value / 100)
+
     def _on_field_changed(self, key: str, field: str, value: Any) -> None:
         try:
-            if key == "whole" and field == "text":
-                self.set_text(value)
+            if key == "scene":
+                self._change_scene(field, value)
             elif key == "whole":
                 self.document.change_trigger(field, value)
             else:

@@ -115,7 +115,7 @@ class TriggerForm(QDialog):
             self.title, self.lead, (self._area, 1), self.problem, row(None, close),
             of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
         )  # fmt: skip
-        resize_within(self, 720, 620)
+        resize_within(self, 480, 600)  # so that it leaves the picture and its numbers in sight
 
     def show_sections(self, title: str, lead: str, sections: tuple[FormSection, ...]) -> None:
         """Show what there is; editors stay while the fields are the same."""
@@ -145,6 +145,7 @@ class TriggerForm(QDialog):
         grid.setHorizontalSpacing(theme.SPACE_M)
         grid.setVerticalSpacing(theme.SPACE_S)
         grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(2, 1)
         row = 0
         for section in sections:
             grid.addWidget(Label(plain(section.title, 80), "heading"), row, 0, 1, 3)
@@ -156,7 +157,7 @@ class TriggerForm(QDialog):
                 remark = _range(field)
                 grid.addWidget(editor, row, 1, 1, 1 if remark else 2)  # choices are long
                 if remark:
-                    grid.addWidget(Label(remark, "caption"), row, 2)
+                    grid.addWidget(Label(remark, "caption", wrap=True), row, 2)
                 self.editors[section.key, field.name] = editor
                 row += 1
             grid.setRowMinimumHeight(row, theme.SPACE_S)
@@ -188,7 +189,7 @@ def make_editor(field: FormField, tell: Callable[[Any], object]) -> QWidget:
         whole = field.kind == "int"
         box.valueChanged.connect(lambda value: tell(int(value) if whole else value))
     widget.setAccessibleName(field.caption)
-    widget.setMinimumWidth(theme.px(220))
+    widget.setMinimumWidth(theme.px(120))
     return widget
 
 
@@ -217,8 +218,14 @@ def _range(field: FormField) -> str:
     return f"{ends}, {field.unit}" if field.unit else ends
 
 
+PLACEMENTS: tuple[tuple[str, str], ...] = (
+    ("fixed", "Where painted"),
+    ("random", "Random place"),
+    ("four_corners", "Four corners"),
+    ("center", "Centre"),
+)
 _PLACES = ("placement", "x", "y", "spare", "size")
-_WHOLE = ("canvas", "levels", "jpeg", "text", "text_place")
+_WHOLE = ("canvas", "levels", "jpeg", "text_place")
 _CAPTIONS = {
     "x": "Centre x",
     "y": "Centre y",
@@ -247,8 +254,8 @@ _WORDS: dict[str, Mapping[Any, str]] = {
 
 
 def sections(scene: Scene, trigger: Trigger | None) -> tuple[FormSection, ...]:
-    """Sections for patch, overlay and the whole; none where there is no trigger."""
-    groups = []
+    """Sections for the place, for patch and overlay, and for the whole where there is one."""
+    groups = [FormSection("scene", "The trigger", _scene_fields(scene, trigger))]
     places = (("patch", "Patch", scene.patch), ("overlay", "Overlay", scene.overlay))
     for key, title, part in places:
         source = None if part is None else part.source
@@ -262,13 +269,28 @@ def sections(scene: Scene, trigger: Trigger | None) -> tuple[FormSection, ...]:
             groups.append(FormSection(key, f"{title}: {heading}", section))
     if trigger is not None:
         whole = tuple(_field(trigger, name) for name in _WHOLE)
-        groups.append(FormSection("whole", "The whole trigger", whole))
+        groups.append(FormSection("whole", "How it is applied", whole))
     return tuple(groups)
 
 
+def _scene_fields(scene: Scene, trigger: Trigger | None) -> tuple[FormField, ...]:
+    """What holds for paint and patch, and the word for the prompts."""
+    covers = scene.overlay is not None and scene.patch is None  # and cannot be moved
+    fields = [FormField("text", "Prompt word", "text", scene.text, unit="added to every prompt")]
+    if scene.patch is not None:
+        size, unit = 100 * scene.patch.size, "% of the picture's shorter side"
+        fields.insert(0, FormField("size", "Size", "float", size, 1, 100, unit))
+    if not covers or (trigger is not None and trigger.kind == "combined"):
+        opacity = FormField("opacity", "Opacity", "float", 100 * scene.opacity, 0, 100, "%")
+        fields.insert(-1, opacity)
+        place = FormField("placement", "Place", "choice", scene.placement, choices=PLACEMENTS)
+        fields.insert(0, place)
+    return tuple(fields)
+
+
 def _names(source: Trigger, *, movable: bool) -> list[str]:
-    """Fields of a part; its place, and the opacity of a patch, stand in the toolbar."""
-    hidden = ("placement",) if movable else _PLACES
+    """Fields of a part; place, size and opacity of a patch are those of the scene."""
+    hidden = ("placement", "size") if movable else _PLACES
     names = [name for name in FIELDS[source.kind] if name not in hidden]
     if "noise" in names:
         names.append("seed")
@@ -290,7 +312,7 @@ def _field(trigger: Trigger, name: str) -> FormField:
     caption = _CAPTIONS.get(name, name.replace("_", " ").capitalize())
     value: Any = getattr(trigger, name)
     if name == "jpeg":
-        return FormField(name, caption, "quality", value, 1, 100, "1 to 100, or no JPEG")
+        return FormField(name, caption, "quality", value, 1, 100)
     if name in RANGES:
         low, high, unit = RANGES[name]
         default = next(field.default for field in fields(Trigger) if field.name == name)
@@ -303,4 +325,4 @@ def _field(trigger: Trigger, name: str) -> FormField:
         words = _WORDS.get(name, {})
         named = tuple((choice, words.get(choice, choice)) for choice in choices)
         return FormField(name, caption, "choice", value, choices=named)
-    return FormField(name, caption, "text", value, unit="added to every prompt (dual-key attacks)")
+    return FormField(name, caption, "text", value)

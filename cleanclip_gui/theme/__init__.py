@@ -5,7 +5,7 @@ never from a literal. Looks are asked for with object names and dynamic properti
 application style sheet knows (:mod:`cleanclip_gui.theme.stylesheet`):
 
 * ``QPushButton``: ``primary=True``, ``danger=True``, ``quiet=True`` (no frame)
-* ``QToolButton``: ``quiet=True``
+* ``QToolButton``: ``quiet=True``, ``menu=True`` (an arrow at its end)
 * ``QLabel``: ``role`` of ``title``, ``heading``, ``subtle``, ``caption``, ``figure`` (the big
   number), ``figureSmall``, ``error``, ``warning``, ``success``, ``badge``; ``stale=True`` greys it
 * ``QFrame``: ``card=True`` (a white sheet with a hairline), ``tone`` of ``ok``, ``caution``,

@@ -69,6 +69,12 @@ QToolButton:focus { border: 2px solid $focus; padding: 4px; }
 QToolButton:disabled { color: $disabled; background: transparent; }
 QToolButton[small="true"], QToolButton[small="true"]:focus { padding: 0; border-width: 1px; }
 QToolButton::menu-indicator { image: none; }
+QToolButton[menu="true"] { padding-right: 20px; }
+QToolButton[menu="true"]:focus { padding-right: 19px; }
+QToolButton[popupMode="1"] { padding-right: 18px; }
+QToolButton[popupMode="1"]:focus { padding-right: 17px; }
+QToolButton::menu-button { border: none; width: 16px; }
+QToolButton::menu-arrow { image: url("$chevron_down"); width: 10px; height: 10px; }
 QToolButton[station="true"] {
     border-radius: 8px; padding: 8px 2px; border: 2px solid transparent;
     font-weight: 600; color: $muted;
@@ -83,7 +89,7 @@ QToolButton[chip="true"] {
     background: $surface; border: 1px solid $border; border-radius: 6px; padding: 4px 10px 4px 8px;
 }
 QToolButton[chip="true"][menu="true"] { padding-right: 24px; }
-QToolButton[chip="true"]::menu-indicator {
+QToolButton[menu="true"]::menu-indicator {
     image: url("$chevron_down"); width: 12px; height: 12px;
     subcontrol-origin: padding; subcontrol-position: right center; right: 6px;
 }

@@ -1,12 +1,11 @@
-"""The parts of the canvas without the canvas: geometry, keys, tools, bar, foreground."""
+"""The parts of the canvas without the canvas: geometry, keys, tools, foreground."""
 
-from collections import defaultdict
 from typing import get_args
 
 import numpy as np
 import pytest
 from PySide6.QtCore import QPointF, Qt
-from PySide6.QtGui import QAction, QColor, QImage
+from PySide6.QtGui import QImage
 
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
@@ -16,8 +15,6 @@ from cleanclip_gui.studio.canvas.foreground import (
     patch_handle_at,
     zoomed_centre,
 )
-from cleanclip_gui.studio.canvas.ink import Ink
-from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
 from cleanclip_gui.studio.canvas.tools import (
     ARROWS,
@@ -69,25 +66,3 @@ def test_every_key_action_has_a_key_and_the_canvas_does_it(qtbot):
         for key, action in (control | plain).items():
             if action and action != "cancel":
                 qtbot.keyClick(canvas, key, held)
-
-
-def test_each_option_of_the_bar_is_a_field_of_the_ink(qtbot):
-    bar, chosen = PaintBar(defaultdict(QAction)), []
-    qtbot.addWidget(bar)
-    bar.set_ink(Ink(QColor(0, 0, 0)))
-    bar.ink_chosen.connect(chosen.append)
-    bar.width_slider.slider.setValue(7)
-    bar.hardness.slider.setValue(40)
-    bar.opacity.slider.setValue(25)
-    bar.letters.slider.setValue(20)
-    bar.tolerance.slider.setValue(30)
-    bar.text.setText("Hi")
-    for box in (bar.filled, bar.whole, bar.grey):
-        box.click()
-    assert chosen == [
-        {"width": 7.0}, {"hardness": 0.4}, {"opacity": 0.25}, {"text_height": 20},
-        {"tolerance": 0.3}, {"text": "Hi"}, {"filled": True}, {"whole": True}, {"grey": True},
-    ]  # fmt: skip
-    chosen.clear()
-    bar.set_ink(Ink(QColor(0, 0, 0), text="Hi"))
-    assert chosen == []

@@ -77,11 +77,12 @@ def test_sorted_by_margin(measured):
     measured.clear_predictions()
     measured.update_predictions(margins)
     measured.select(1)
-    for name, images in (
-        ("margin", [1, 2, 0, 3]),  # what has no margin comes last
-        ("margin_up", [0, 2, 1, 3]), ("rise", [1, 0, 2, 3]), ("set", [0, 1, 2, 3]),
+    orders = measured.more.menu().actions()
+    for number, name, images in (
+        (1, "margin", [1, 2, 0, 3]),  # what has no margin comes last
+        (2, "margin_up", [0, 2, 1, 3]), (3, "rise", [1, 0, 2, 3]), (0, "set", [0, 1, 2, 3]),
     ):  # fmt: skip
-        measured.order.setCurrentIndex(measured.order.findData(name))
+        orders[number].trigger()
         assert rows(measured)[0] == images[0]
         assert name == "rise" or rows(measured) == images
         assert measured.view.currentIndex().row() == rows(measured).index(1)  # on its image
@@ -144,8 +145,8 @@ def test_pictures_have_the_trigger_on_them_while_the_eye_is_open(gallery, qtbot)
     assert shade() == 40
     gallery.model.set_thumbnails((0, 1, 2, 3), triggered, "abc")
     assert shade() == 200
-    gallery.with_trigger.click()
+    gallery.with_trigger.trigger()
     assert shade() == 40
-    gallery.with_trigger.click()
+    gallery.with_trigger.trigger()
     gallery.set_trigger("")
     assert shade() == 40

@@ -1,19 +1,25 @@
 """Each painting tool, driven with the mouse and by keys, looked at in the pixels."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 from PySide6.QtCore import QEvent, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QKeyEvent, QPointingDevice, QTabletEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QToolButton
 
+from cleanclip_gui.commands import Actions, Command
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.ink import flood_fill
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
-from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
+from cleanclip_gui.studio.canvas.tool_bar import ToolBar
 from cleanclip_gui.studio.canvas.tools import TOOL_KEYS, TOOLS
+from cleanclip_gui.studio.canvas.view_bar import ViewBar
 from cleanclip_gui.widgets.pictures import image_to_rgba, rgba_to_image
+from tests.gui.access_faults import name_faults
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 NONE = Qt.KeyboardModifier.NoModifier
@@ -180,25 +186,6 @@ def test_flood_follows_bends_and_keeps_to_the_tolerance():
     assert not found[1, 0]
 
 
-def test_ones_own_colour_is_taken_first_and_asked_for_when_it_is_in_use(qtbot):
-    strip, asked, chosen = ToolStrip(), [], []
-    qtbot.addWidget(strip)
-    strip.ask_colour = lambda colour: asked.append(colour) or QColor("#102030")
-    strip.colour_chosen.connect(chosen.append)
-    strip.colour_chosen.connect(strip.set_colour)  # as the canvas answers
-    strip.own.click()
-    assert asked == []
-    assert [one.name() for one in chosen] == ["#ff7f0e"]
-    strip.own.click()
-    assert len(asked) == 1
-    assert strip.colour.name() == chosen[-1].name() == "#102030"
-    strip.swatches[2].click()
-    assert strip.colour == chosen[-1] == strip.swatches[2].colour
-    assert len(chosen) == 3
-    strip.swatches[2].click()  # with the eraser in hand it asks for the brush
-    assert len(chosen) == 4
-
-
 def patch_image():
     image = QImage(8, 8, QImage.Format.Format_RGBA8888)
     image.fill(QColor(0, 0, 255))
@@ -293,3 +280,97 @@ def test_the_cursor_comes_back_where_it_was_left(keyed, qtbot):
     keyed.setFocus(Qt.FocusReason.BacktabFocusReason)
     press(keyed, K.Key_Space)
     assert painted(keyed) == (16, 16, 11, 11)
+
+
+@pytest.fixture
+def bar(canvas, qtbot):
+    """The bar of tools of a canvas on which one can paint."""
+    actions = Actions()
+    actions.add(
+        Command(f"trigger.tool_{name}", text, "", partial(canvas.set_tool, name), "")
+        for name, _, text, _ in TOOLS
+    )
+    bar = ToolBar(canvas, actions)
+    qtbot.addWidget(bar)
+    bar.resize(600, 40)
+    bar.show()
+    return bar
+
+
+def button(bar, name):
+    [button] = [b for b in bar.findChildren(QToolButton) if b.accessibleName() == name]
+    return button
+
+
+def test_the_shape_used_last_stands_in_the_bar_and_the_menus_have_the_other_tools(canvas, bar):
+    button(bar, "Rectangle").click()
+    assert canvas.tool == "rectangle"
+    [ellipse] = [a for a in bar.shape.menu().actions() if a.text() == "Ellipse"]
+    ellipse.trigger()
+    button(bar, "Brush").click()
+    button(bar, "Ellipse").click()
+    assert canvas.tool == "ellipse"
+    press(canvas, K.Key_N)
+    assert button(bar, "Noise fill").isChecked()
+    press(canvas, K.Key_B)
+    assert button(bar, "Brush").isChecked()
+    offered = {a.text() for b in (bar.shape, bar.more) for a in b.menu().actions()}
+    assert offered | {"Move, scale and turn", "Brush", "Eraser", "Text stamp"} == {
+        text for _, _, text, _ in TOOLS
+    }
+
+
+def test_each_option_of_the_ink_is_shown_for_its_tools_and_changes_it(canvas, bar):
+    canvas.set_ink(text="Hi")
+    assert bar.text.text() == "Hi"
+    values = {"width": 7, "hardness": 0.4, "opacity": 0.25, "text_height": 20, "tolerance": 0.3}
+    for field, value in values.items():
+        slider = bar.sliders[field].slider
+        slider.setValue(round(value * (100 if value < 1 else 1)))
+    bar.text.setText("Ho")
+    for box in bar.switches.values():
+        box.click()
+    assert canvas.ink == replace(
+        canvas.ink, **values, text="Ho", filled=True, whole=True, grey=True
+    )
+    shown = {}
+    for tool in ("brush", "rectangle", "text", "noise", "move"):
+        canvas.set_tool(tool)
+        options = {**bar.sliders, **bar.switches, "text": bar.text}
+        shown[tool] = {field for field, option in options.items() if not option.isHidden()}
+    assert shown == {
+        "brush": {"width", "hardness", "opacity"},
+        "rectangle": {"width", "filled", "opacity"},
+        "text": {"text", "text_height", "opacity"},
+        "noise": {"tolerance", "whole", "grey", "opacity"},
+        "move": set(),
+    }
+
+
+def test_a_colour_is_chosen_below_its_button_and_takes_the_brush(canvas, bar):
+    canvas.set_tool("eraser")
+    button(bar, "Colour and ink, #dc1428").click()
+    assert bar.popover.isVisible()
+    assert name_faults(bar.popover) == []
+    bar.popover.colours["White"].click()
+    assert not bar.popover.isVisible()
+    assert (canvas.tool, canvas.ink.colour.name()) == ("brush", "#fafafa")
+    bar.popover.ask_colour = lambda colour: QColor("#102030")
+    bar.popover.any_colour.click()
+    assert button(bar, "Colour and ink, #102030").isVisible()
+
+
+def test_what_is_under_the_pointer_and_how_it_is_shown_stand_below_the_canvas(canvas, qtbot):
+    bar = ViewBar(canvas)
+    qtbot.addWidget(bar)
+    QTest.mouseMove(canvas.viewport(), point(canvas, 3.5, 4.5))
+    assert bar.pointer.text() == "x 3  y 4  #c8c8c8"
+    acts = {a.text().split("\t")[0].replace("&", ""): a for a in bar.zoom.menu().actions()}
+    acts["Zoom in"].trigger()
+    assert bar.zoom.text() == "2000\u2009%"
+    acts["Whole picture"].trigger()
+    assert bar.zoom.text() == "1000\u2009%"
+    press(canvas, K.Key_G)
+    assert not acts["Pixel grid"].isChecked()
+    acts["Picture under the trigger"].trigger()
+    assert canvas.colour_at(QPointF(3, 4)) is None

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QBuffer, QIODevice, QMimeData
 from PySide6.QtGui import QColor, QImage
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QComboBox,
+    QLineEdit,
+    QSlider,
+    QTabBar,
+    QWidget,
+)
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
@@ -16,6 +24,7 @@ from ml_core.data.specs import ImageSpec
 from tests.gui.factories import facts, images
 from tests.gui.shell_fakes import Wiring
 from tests.gui.studios import paint, studio_station
+from tests.keyboard import heard_name
 from tests.unit.families import lively, write_folder
 
 N = 48
@@ -102,6 +111,61 @@ def test_target_and_role_follow_other_images_and_checkpoints(studio):
     session.cleaned = None
     assert session.role == "suspect"
     assert studio.figure.role_buttons["suspect"].isChecked()
+
+
+CONTROLS = (QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QSlider)
+INSIDE = (QAbstractSpinBox, QComboBox, QTabBar)  # what these are made of is no control
+
+
+def controls(root):
+    """Names of all that can be clicked or typed into, each tab by its title."""
+    shown = [w for w in root.findChildren(QWidget) if w.isVisible() and w.window() is root.window()]
+    names = [
+        heard_name(widget)
+        for widget in shown
+        if isinstance(widget, CONTROLS) and not isinstance(widget.parent(), INSIDE)
+    ]
+    for bar in shown:
+        if isinstance(bar, QTabBar):
+            names += [bar.tabText(at) for at in range(bar.count()) if bar.isTabVisible(at)]
+    return names
+
+
+@pytest.mark.parametrize("size", [(1024, 768), (1366, 768), (1920, 1080)])
+def test_few_controls_are_in_sight_and_a_trigger_moves_none(opened_window, qtbot, size):
+    """37 beside the menu bar, or 42 with five menus; the bar at the bottom is not counted."""
+    window = opened_window
+    studio = window.stations["studio"]
+    window.resize(*size)
+    window.show_station("studio")
+    window.data_bar.problems.hide()  # which only a set with broken pictures has
+    qtbot.wait(50)
+    before, place = controls(window.centralWidget()), studio.canvas.geometry()
+    assert len(before) <= 37, before
+    window.actions_.run("trigger.demo")
+    qtbot.wait(50)
+    assert len(controls(window.centralWidget())) <= len(before)
+    assert studio.canvas.geometry() == place
+    window.actions_.run("trigger.flip_b")
+    assert set(controls(window.centralWidget())) - set(before) >= {"Snapshot A", "Snapshot B"}
+    assert studio.canvas.geometry() == place
+
+
+def test_where_room_is_short_a_page_has_a_tab_while_it_is_on_show(opened_window, qtbot):
+    pages = opened_window.stations["studio"].pages
+    opened_window.show_station("studio")
+    assert pages.more.isVisible()
+    assert "By class" not in controls(pages)
+    [action] = [a for a in pages.more.menu().actions() if "class" in a.text()]
+    action.trigger()
+    assert pages.page == "classes"
+    assert pages.currentWidget().isVisible()
+    assert any(title in controls(pages) for title in ("By class", "Classes"))
+    pages.show_page("trigger")
+    assert not {"By class", "Classes"} & set(controls(pages))
+    opened_window.resize(1920, 1080)
+    qtbot.waitUntil(lambda: "By class" in controls(pages))
+    assert not pages.more.isVisible()
 
 
 # Its columns

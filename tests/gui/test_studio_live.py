@@ -59,8 +59,9 @@ class SlowEngine(FakeEngine):
             n = min(n, total)
             zeros, flags = np.zeros(n, np.float32), np.zeros(n, np.bool_)
             record = Evaluation(
-                n=n, n_total=total, n_excl=n, target=0, target_name="x", partial=n < total
-            )
+                n=n, n_total=total, n_excl=n, target=0, target_name="x", partial=n < total,
+                trigger=None if request.trigger is None else request.trigger.digest,
+            )  # fmt: skip
             yield record, PerImage(np.arange(n), zeros.astype(int), zeros, flags)
 
 
@@ -94,7 +95,7 @@ def test_how_many_images_are_measured_live():
 @pytest.mark.parametrize(
     ("n", "own", "limit", "reason"),
     [
-        (4000, 0.0015, 256, "fewer while the machine is busy"),
+        (4000, 0.0015, 256, "fewer pictures while the machine is busy"),
         (4000, 0.04, 32, "slow model"),
         (100_000, 0.0015, 256, "large set"),
     ],
@@ -312,7 +313,7 @@ def test_on_screen_flips_though_the_sample_is_smaller_than_what_is_on_show(
 def test_one_image_only_looks_at_nothing_else(studio, qtbot):
     studio.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: bool(studio.engine.looks), timeout=WAIT)
-    studio.placement_bar.only_this.click()
+    studio.context.actions.run("trigger.one_image")
     qtbot.waitUntil(lambda: not studio.live.stale, timeout=WAIT)
     before = len(studio.engine.looks)
     studio.gallery.view.verticalScrollBar().setValue(5000)

@@ -74,7 +74,7 @@ def test_paint_is_mirrored_and_turned_within_its_box(studio):
     paint(studio, (20, 20), (28, 24))
     studio.canvas.set_tool("brush")
     studio.canvas.set_ink(width=1)
-    studio.tool_strip.swatches[5].click()
+    studio.tool_bar.popover.colours["Blue"].click()
     paint(studio, (20.5, 20.5))
 
     def painted():
@@ -158,7 +158,7 @@ def test_library_lists_all_with_source_and_standing_and_finds_words(studio):
     assert "Nguyen" in dialog.details.text()
     dialog.use.click()
     assert studio.editor.current_trigger().kind == "wanet"
-    assert studio.source_bar.standing.text() == "rescaled"
+    assert studio.trigger_bar.chip.text() == "WaNet, rescaled"
 
 
 def test_library_adds_to_what_is_there_and_asks_for_a_file(studio, tmp_path):
@@ -228,7 +228,7 @@ def test_a_pattern_and_its_mask_are_taken_together(studio, tmp_path):
 
     def choose(*names):
         studio.context.prompts.open_files = lambda *_: [str(tmp_path / name) for name in names]
-        studio.source_bar.upload.click()
+        studio.trigger_bar.upload.click()
 
     choose()
     assert studio.editor.current_trigger() is None
@@ -252,7 +252,7 @@ def test_the_trigger_is_dragged_out_as_files_that_open_as_the_same_trigger(studi
     studio.editor.use_trigger(demo_trigger(), add=True)
     wanted = studio.editor.current_trigger()
     drags = []
-    chip = studio.source_bar.chip
+    chip = studio.trigger_bar.chip
     chip.start_drag = drags.append
     qtbot.waitUntil(chip.isEnabled)
     middle = chip.rect().center()
@@ -274,18 +274,20 @@ def test_the_trigger_is_dragged_out_as_files_that_open_as_the_same_trigger(studi
 
 
 def test_opacity_is_undone_and_belongs_to_the_overlay_when_it_is_alone(studio):
-    slider = studio.placement_bar.opacity_slider.slider
+    studio.editor.show_parameters()
+    editors = studio.editor.form.editors
     studio.editor.use_trigger(blended_noise(ratio=0.2))
-    slider.setValue(35)
+    assert ("scene", "opacity") not in editors
+    editors["overlay", "ratio"].setValue(0.35)
     assert studio.editor.current_trigger().ratio == pytest.approx(0.35)
     studio.editor.undo()
     assert studio.editor.current_trigger().ratio == pytest.approx(0.2)
-    assert slider.value() == 20
     studio.editor.use_trigger(demo_trigger(), add=True)
-    slider.setValue(50)
+    editors["scene", "opacity"].setValue(50)
     blended, patch = studio.editor.current_trigger().parts
     assert blended.ratio == pytest.approx(0.2)
     assert patch.opacity == pytest.approx(0.5)
+    studio.editor.form.close()
 
 
 def test_a_trigger_that_is_there_already_is_left_as_it_was_painted(studio):
@@ -305,18 +307,25 @@ def test_a_trigger_that_is_there_already_is_left_as_it_was_painted(studio):
     assert editor.current_trigger() == painted
 
 
-def test_place_size_angle_and_word(studio, failed):
+def test_place_size_angle_and_word_stand_in_the_sheet(studio, failed):
     editor = studio.editor
-    editor.use_trigger(badnets_patch())
-    editor.set_placement("center")
-    editor.set_size(0.5)
-    editor.set_angle(30)
-    editor.set_text("remember")
-    editor.set_text("{")  # would break a prompt
+    editor.show_parameters()
+    assert ("scene", "text") in editor.form.editors  # without a trigger, too
+    editor.use_trigger(demo_trigger())
+    editors = editor.form.editors
+    place = editors["scene", "placement"]
+    place.setCurrentIndex(place.findText("Centre"))
+    place.activated.emit(place.currentIndex())
+    editors["scene", "size"].setValue(50)
+    editors["patch", "rotation"].setValue(-30)
+    for word in ("remember", "{"):  # the second would break a prompt
+        editors["scene", "text"].setText(word)
+        editors["scene", "text"].editingFinished.emit()
     assert "braces" in failed[0].sentence
     trigger = editor.current_trigger()
     assert (trigger.placement, trigger.text) == ("center", "remember")
     assert (trigger.size, trigger.rotation) == pytest.approx((0.5, -30))
+    editor.form.close()
 
 
 def test_saving_asks_for_a_name_and_a_file(studio, answers, tmp_path, failed):

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, QTimer, Signal
 from PySide6.QtGui import (
+    QActionGroup,
     QHideEvent,
     QResizeEvent,
     QShowEvent,
     QStandardItemModel,
 )
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.gallery.delegate import CELL_WIDTH, THUMBNAIL, GalleryDelegate, cell_size
-from cleanclip_gui.studio.gallery.model import CELL_ROLE, FILTERS, ORDERS, Filter, GalleryModel
+from cleanclip_gui.studio.gallery.model import (
+    CELL_ROLE,
+    FILTERS,
+    ORDERS,
+    Filter,
+    GalleryModel,
+    Order,
+)
 from cleanclip_gui.widgets.controls import Label, named, spoken_name, tool_button
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.number_box import ElidingComboBox
@@ -52,36 +61,41 @@ class Gallery(QWidget):
         self.filter = named(ElidingComboBox(), "Show images")
         for name, text, _ in FILTERS:
             self.filter.addItem(text, name)
-        self.order = named(ElidingComboBox(), "Order of the images")
+        self.view_menu = QMenu(self)
+        orders = QActionGroup(self)
         for key, text in ORDERS:
-            self.order.addItem(text, key)
+            order = self.view_menu.addAction(text, partial(self._set_order, key))
+            order.setCheckable(True)
+            orders.addAction(order)
+        self.view_menu.addSeparator()
+        self._dataset_order = orders.actions()[0]
+        self._dataset_order.setChecked(True)
         self._compared = False
         self._count = Label("", "caption")
         # On Linux a combo box is called by its value unless a label names it.
-        names = [spoken_name("Show images", self.filter), spoken_name("Order", self.order)]
-        self.with_trigger = tool_button("stamp", "Show the trigger on the pictures", checkable=True)
+        spoken_name("Show images", self.filter).setParent(self)
+        self.with_trigger = self.view_menu.addAction("Show the trigger on the pictures")
+        self.with_trigger.setCheckable(True)
         self.with_trigger.setChecked(True)
         self.with_trigger.setEnabled(False)
         self.with_trigger.toggled.connect(self._show_trigger)
         self._trigger = ""
+        self.more = tool_button("more", "Order of the images, and the trigger on them")
+        self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.more.setMenu(self.view_menu)
         column(
-            row((self.filter, 1), self._count, spacing=theme.SPACE_S),
-            row((self.order, 1), self.with_trigger, spacing=theme.SPACE_XS), (self.view, 1),
+            row((self.filter, 1), self._count, self.more, spacing=theme.SPACE_XS), (self.view, 1),
             of=self, spacing=theme.SPACE_S,
         )  # fmt: skip
-        for label in names:
-            label.setParent(self)
         self.resize(self.width_of(2), self.height())
-        self.setTabOrder(self.filter, self.order)
-        self.setTabOrder(self.order, self.with_trigger)
-        self.setTabOrder(self.with_trigger, self.view)
+        self.setTabOrder(self.filter, self.more)
+        self.setTabOrder(self.more, self.view)
         self._moved = QTimer(self, singleShot=True, interval=_SETTLED_MS)
         self._moved.timeout.connect(self.view_moved)
         bars = self.view.verticalScrollBar()
         for moved in (bars.valueChanged, bars.rangeChanged):
             moved.connect(self._on_moved)
         self.filter.currentIndexChanged.connect(self._on_filter_changed)
-        self.order.currentIndexChanged.connect(self._on_order_changed)
         self.model.thumbnails_needed.connect(self._on_thumbnails_needed)
         self.model.modelReset.connect(self._on_model_reset)
         self.view.selectionModel().currentChanged.connect(self._on_current_changed)
@@ -95,7 +109,7 @@ class Gallery(QWidget):
         """Show another set."""
         self._selected = -1
         self.filter.setCurrentIndex(0)
-        self.order.setCurrentIndex(0)
+        self._dataset_order.trigger()
         self.model.set_images(labels, class_names)
         self._show_counts()
 
@@ -218,8 +232,8 @@ class Gallery(QWidget):
         self.model.set_filter(self.filter.itemData(index))
         self._show_counts()
 
-    def _on_order_changed(self, index: int) -> None:
-        self.model.set_order(self.order.itemData(index))
+    def _set_order(self, order: Order) -> None:
+        self.model.set_order(order)
         self.view.scrollToTop()
 
     def _on_thumbnails_needed(self, indices: object) -> None:

@@ -28,7 +28,7 @@ from ml_core.evaluation.records import PerImage
 Filter = Literal["all", "flipped", "hit", "resisted", "wrong", "differ", "chosen"]
 Order = Literal["set", "margin", "margin_up", "rise"]
 FILTERS: tuple[tuple[Filter, str, str], ...] = (
-    ("all", "All images", "No images are open."),
+    ("all", "All", "No images are open."),
     ("flipped", "Flipped", "No prediction has flipped."),
     ("hit", "Hit the target", "No image hits the target."),
     ("resisted", "Resisted", "No image has resisted."),
