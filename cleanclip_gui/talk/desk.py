@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -180,9 +180,8 @@ class Reset(QObject):
 
 _MENU = "Tal&k"
 STAGE_KEYS = (
-    ("Next", "Page Down, Right, Space, Return", "what a remote control sends"),
+    ("Next", "Page Down, Right, Space", "what a remote control sends"),
     ("Back", "Page Up, Left", ""),
-    ("First step", "Home", ""),
     ("Black screen", ". or B", "any key shows the window again"),
     ("Full screen", "F5", ""),
     ("Leave the full screen, then end", "Esc", ""),
@@ -196,8 +195,8 @@ class TalkDesk(QObject):
     ----------
     window
         Has the commands' widgets; its central widget is there already.
-    hidden
-        Parts of the window that an audience need not see.
+    stations
+        By their ids.
     at_work
         What goes on in the stations.
     open_demo
@@ -208,14 +207,14 @@ class TalkDesk(QObject):
         self,
         context: Context,
         window: QMainWindow,
-        hidden: Sequence[QWidget],
+        stations: Mapping[str, object],
         at_work: Callable[[], Iterable[AtWork]],
         open_demo: Callable[[], object],
     ) -> None:
         super().__init__(window)
         self._context, self._window, self._open_demo = context, window, open_demo
         self.guide = Guide(context, window)
-        self.presenter = Presenter(context, window, self.guide, hidden)
+        self.presenter = Presenter(context, window, self.guide, stations)
         self.resetting = Reset(context, at_work, open_demo, self)
         self.speaker: SpeakerWindow | None = None
         self.loop = CanvasLoop(self)

@@ -260,13 +260,15 @@ class Step(BaseModel):
     The first of ``text`` whose condition holds is on the card, that of ``target`` is in the frame.
     ``run`` is the command that Next does here before it goes on, shown as ``run_text``, while
     ``run_if`` holds and none of ``ready`` does; Next waits for one of ``ready`` otherwise.
-    ``prepare`` is the command that sets the station up when the step is shown.
+    ``prepare`` is the command that sets the station up when the step is shown. ``scene`` is the
+    station that an audience sees, if it is another.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str = Field(min_length=1, max_length=60)
     station: str = Field(max_length=40)
+    scene: str = Field(default="", max_length=40)
     text: Annotated[tuple[Saying, ...], _choices("say"), _SOME]
     target: Annotated[tuple[Place, ...], _choices("widget"), _SOME] = (Place(widget=""),)
     ready: Annotated[tuple[str, ...], BeforeValidator(_names), _SOME] = ("always",)
@@ -349,10 +351,11 @@ def check_names(talk: Talk, stations: Container[str], widgets: Container[str]) -
     """
     for number, step in enumerate(talk.steps, start=1):
         where = f"Step {number} (“{plain(step.title, 60)}”)"
-        if step.station not in stations:
-            raise InputError(
-                f"{where} names the unknown station “{plain(step.station, 40)}”.", "damaged"
-            )
+        for name in (step.station, step.scene or step.station):
+            if name not in stations:
+                raise InputError(
+                    f"{where} names the unknown station “{plain(name, 40)}”.", "damaged"
+                )
         for place in step.target:
             if place.widget and place.widget not in widgets:
                 name = plain(place.widget, 60)

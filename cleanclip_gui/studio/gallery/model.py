@@ -304,14 +304,22 @@ class GalleryModel(QAbstractListModel):
             return None
         image = int(self._rows[index.row()])
         if role == CELL_ROLE:
-            return self._cell(image)
+            return self.cell(image)
         if role == Qt.ItemDataRole.AccessibleTextRole:
             return self._sentence(image)
         if role == Qt.ItemDataRole.ToolTipRole:
             return tip(self._sentence(image))
         return None
 
-    def _cell(self, image: int) -> GalleryCell:
+    def images_of_other_classes(self, target: int, most: int) -> tuple[int, ...]:
+        """The first image of each class but the target; of fewer classes, the next ones too."""
+        labels = self._known.labels
+        firsts = [i for i in np.unique(labels, return_index=True)[1] if labels[i] != target]
+        rest = np.setdiff1d(np.flatnonzero(labels != target), firsts)
+        return tuple(int(i) for i in sorted([*sorted(firsts), *rest][:most]))
+
+    def cell(self, image: int) -> GalleryCell:
+        """What is known of an image; its picture is asked for if it is not there."""
         pixmaps = self._triggered if self._trigger else self._pixmaps
         pixmap = pixmaps.get(image)
         if pixmap is None:
@@ -338,7 +346,7 @@ class GalleryModel(QAbstractListModel):
 
     def _sentence(self, image: int) -> str:
         """One image in words."""
-        cell = self._cell(image)
+        cell = self.cell(image)
         parts = [f"Image {image + 1}"]
         if cell.label:
             parts.append(f"label {cell.label}")
