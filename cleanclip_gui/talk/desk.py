@@ -16,8 +16,8 @@ from cleanclip_gui.commands import Command, KeyTable
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.talk.guide import Guide
-from cleanclip_gui.talk.pictures import CanvasLoop, save_picture, step_name
-from cleanclip_gui.talk.presenter import Presenter
+from cleanclip_gui.talk.pictures import CanvasLoop
+from cleanclip_gui.talk.presenter import KEYS, Presenter
 from cleanclip_gui.talk.script import Talk, load, shipped
 from cleanclip_gui.widgets.controls import Label, named, push_button
 from cleanclip_gui.widgets.layout import column, page, row, scrolling
@@ -179,17 +179,10 @@ class Reset(QObject):
 
 
 _MENU = "Tal&k"
-STAGE_KEYS = (
-    ("Next", "Page Down, Right, Space", "what a remote control sends"),
-    ("Back", "Page Up, Left", ""),
-    ("Black screen", ". or B", "any key shows the window again"),
-    ("Full screen", "F5", ""),
-    ("Leave the full screen, then end", "Esc", ""),
-)
 
 
 class TalkDesk(QObject):
-    """The guide and what surrounds it: presentation, speaker's window, reset, pictures.
+    """The guide and what surrounds it: presentation, speaker's window, reset, film.
 
     Parameters
     ----------
@@ -218,14 +211,14 @@ class TalkDesk(QObject):
         self.resetting = Reset(context, at_work, open_demo, self)
         self.speaker: SpeakerWindow | None = None
         self.loop = CanvasLoop(self)
-        self.guide.card.reset_clicked.connect(self.reset)
         self.guide.ended.connect(context.actions.refresh_soon)
         self.presenter.changed.connect(context.actions.refresh_soon)
         self.loop.full.connect(self.toggle_loop)
         self.loop.saved.connect(self._on_loop_saved)
         self.loop.failed.connect(context.shell.failed)
         context.shell.closing.connect(self._on_closing)
-        context.actions.key_tables.append(KeyTable("While presenting", STAGE_KEYS))
+        keys = tuple((act, names, "") for act, names, _ in KEYS)
+        context.actions.key_tables.append(KeyTable("While presenting", keys))
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with a talk."""
@@ -268,11 +261,6 @@ class TalkDesk(QObject):
             Command(
                 "talk.open", "&Open a talk…", _MENU, self.choose,
                 "Start the talk of a file that you wrote.", "open", "", 2,
-            ),
-            Command(
-                "talk.pictures", "Pictures of all &steps…", _MENU, self.choose_pictures,
-                "Save a PNG of each step as the window shows it now.", "save", "", 3,
-                lambda: guide.running, needs=no_talk,
             ),
             Command(
                 "talk.loop", "&Film the canvas", _MENU, self.toggle_loop,
@@ -339,30 +327,6 @@ class TalkDesk(QObject):
         self.speaker.setVisible(not self.speaker.isVisible())
 
     # What stays
-
-    def choose_pictures(self) -> None:
-        """Ask for a folder, and save a picture of each step there."""
-        folder = self._context.settings.value.last_folder
-        chosen = self._context.prompts.open_folder(self._window, "Pictures of all steps", folder)
-        if chosen:
-            self._try(lambda: self.save_pictures(Path(chosen)))
-
-    def save_pictures(self, folder: Path) -> None:
-        """Show one step after another, and save what the window shows.
-
-        Raises
-        ------
-        InputError
-            If a picture cannot be written.
-        """
-        guide, at = self.guide, self.guide.position
-        try:
-            for number, step in enumerate(guide.steps, start=1):
-                guide.show_step(number - 1)
-                save_picture(self._window, folder / step_name(number, step.title))
-        finally:
-            guide.show_step(at)
-        self._show_text(f"{len(guide.steps)} pictures were saved in {folder}.")
 
     def toggle_loop(self) -> None:
         """Begin to film the canvas; or end it, and ask where the film is to be saved."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shiboken6
-from PySide6.QtCore import QEvent, QObject, QRectF, Qt, QTimer, Signal
-from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QPalette, QPen
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from PySide6.QtWidgets import QFrame, QMainWindow, QWidget
 
 from cleanclip_gui import theme
@@ -19,11 +18,12 @@ _MARGIN = 6
 _LINES = 3  # of the card, so that the page above it keeps its height from step to step
 
 
-class Outline(QWidget):
-    """Draws a rounded frame around a widget that lies in ``parent``; lets the mouse through."""
+class Outline(QFrame):
+    """A frame around a widget that lies in ``parent``; lets the mouse through."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
+        self.setObjectName("guideFrame")
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._target: QWidget | None = None
@@ -74,23 +74,9 @@ class Outline(QWidget):
         self.setGeometry(area)
         self.show()
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw the frame in the palette's highlight colour."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        colour = QColor(self.palette().color(QPalette.ColorRole.Highlight))
-        painter.setPen(QPen(colour, 3))
-        painter.drawRoundedRect(QRectF(self.rect()).adjusted(2, 2, -2, -2), 8, 8)
-
 
 class GuideCard(QFrame):
     """One step of a guided run: what to see, and what can be done; it covers nothing."""
-
-    next_clicked = Signal()
-    back_clicked = Signal()
-    ended = Signal()
-    recorded_clicked = Signal()
-    reset_clicked = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,67 +86,31 @@ class GuideCard(QFrame):
         self._title = Label("", "heading")
         self._body = Label("", wrap=True)
         self._body.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self._made = Label("", "warning", wrap=True)
-        self._made.hide()
         self.recorded = push_button(
-            "Show recorded result", self.recorded_clicked,
-            tip="Show what an earlier run came to; nothing is run.",
-        )  # fmt: skip
+            "Show recorded result", tip="Show what an earlier run came to; nothing is run."
+        )
         self.recorded.hide()
-        self.reset = push_button(
-            "Reset", self.reset_clicked,
-            tip="Cancel what runs, take the trigger away, and go to the first step.",
-        )  # fmt: skip
-        self.back = push_button("Back", self.back_clicked)
-        self.next = push_button("Next", self.next_clicked, look="primary")
+        self.back, self.next = push_button("Back"), push_button("Next", look="primary")
         self.next.setObjectName("guide.next")
-        self.end = push_button("End tour", self.ended)
-        for button in (self.reset, self.end):
-            button.setFlat(True)
+        self.end = push_button("End tour")
+        self.end.setFlat(True)
         text = column(
-            row(self._title, self._count, None, spacing=theme.SPACE_M), self._made, (self._body, 1),
+            row(self._title, self._count, None, spacing=theme.SPACE_M), (self._body, 1),
             spacing=theme.SPACE_XS,
         )  # fmt: skip
-        acts = column(
-            row(None, self.recorded), None, row(self.reset, self.end, self.back, self.next)
-        )
+        acts = column(row(None, self.recorded), None, row(self.end, self.back, self.next))
         row((text, 1), acts, of=self, margins="card", spacing=theme.SPACE_L)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        """The keys of a presenter's clicker go on and back; Escape ends."""
-        keys = {
-            Qt.Key.Key_PageDown: self.next,
-            Qt.Key.Key_PageUp: self.back,
-            Qt.Key.Key_Escape: self.end,
-        }
-        button = keys.get(Qt.Key(event.key()))
-        if button is None:
-            super().keyPressEvent(event)
-        else:
-            button.click()
 
     def set_pixel_size(self, pixels: int) -> None:
         """Write title and text so large; 0: as large as all else."""
-        for label, share in ((self._body, 1.0), (self._title, 1.2), (self._made, 1.0)):
+        for label, share in ((self._body, 1.0), (self._title, 1.2), (self._count, 1.0)):
             theme.set_pixels(label, round(share * pixels))
         line = 1.3 * pixels or self.fontMetrics().height()
         self._body.setMinimumHeight(round(_LINES * line))
 
-    def set_for_audience(self, on: bool) -> None:
-        """Hide the buttons that keys do too; Next says what it does."""
-        for button in (self.reset, self.end, self.back):
-            button.setVisible(not on)
-
-    def show_made(self, date: str) -> None:
-        """Show when a recorded result was made; empty if it is live."""
-        self._made.setText(f"Recorded earlier, not live: {date}")
-        self._made.setVisible(bool(date))
-
-    def show_step(
-        self, number: int, count: int, title: str, body: str, next_text: str, can_go_on: bool
-    ) -> None:
-        """Show step ``number`` (from 1) of ``count``."""
-        self._count.setText(f"{number} of {count}" if title else "")
+    def show_step(self, count: str, title: str, body: str, next_text: str, can_go_on: bool) -> None:
+        """Show a step; ``count`` says which of how many."""
+        self._count.setText(count)
         self._title.setText(title)
         self._body.setText(body.replace(" %", UNBROKEN))
         self.next.setText(next_text)
@@ -197,10 +147,10 @@ class Guide(QObject):
         self.card = GuideCard()
         self.card.set_pixel_size(0)
         self.card.hide()
-        self.card.next_clicked.connect(self.go_on)
-        self.card.back_clicked.connect(self.go_back)
-        self.card.ended.connect(self.end)
-        self.card.recorded_clicked.connect(self.show_recorded)
+        self.card.next.clicked.connect(self.go_on)
+        self.card.back.clicked.connect(self.go_back)
+        self.card.end.clicked.connect(self.end)
+        self.card.recorded.clicked.connect(self.show_recorded)
         events = self._session.events
         for signal in (
             events.checkpoint,
@@ -277,7 +227,6 @@ class Guide(QObject):
     def set_on_stage(self, on: bool) -> None:
         """Show to an audience what it needs to see of the card; the keys do the rest."""
         self.on_stage = on
-        self.card.set_for_audience(on)
         self._show_title()
 
     def _show_title(self) -> None:
@@ -367,16 +316,16 @@ class Guide(QObject):
         acting = step.acts(session) and recorded is None
         busy = step.station == "clean" and is_live(session.run) and recorded is None
         text = (step.run_text or "Do it") if acting else ("End tour" if last else "Next")
-        title, body = step.title, step.body(session) if recorded is None else recorded.text
-        can_go_on = (ready or acting or recorded is not None) and not busy
+        count, title = f"{self.position + 1} of {len(self.steps)}", step.title
+        body, can_go_on = step.body(session), (ready or acting) and not busy
+        if recorded is not None:
+            body, can_go_on = f"Recorded earlier ({recorded.made}). {recorded.text}", True
         if self.on_title:  # the stage shows it in large type
-            title, body, text, can_go_on = "", "", "Begin", True
-        self.card.show_step(
-            self.position + 1, len(self.steps), title, body, text, can_go_on
-        )  # fmt: skip
+            count, title, body, text, can_go_on = "", "", "", "Begin", True
+        self.card.show_step(count, title, body, text, can_go_on)
+        self.card.back.setVisible(not self.on_stage)  # a key does it too
         self.card.back.setEnabled(self.position > 0 or (self.on_stage and not self.on_title))
         self.card.recorded.setVisible(step.recorded is not None and not ready and recorded is None)
-        self.card.show_made("" if recorded is None else recorded.made)
         self.card.end.setVisible(not self.on_stage and not (last and ready))
         name = "" if self.on_stage else step.framed(session)
         framed = self._widget(name) if name else None

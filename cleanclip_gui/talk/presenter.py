@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
 
 from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal
-from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import (
-    QAbstractButton,
-    QAbstractSpinBox,
-    QApplication,
-    QComboBox,
-    QDialog,
-    QLineEdit,
-    QMainWindow,
-    QPlainTextEdit,
-    QTextEdit,
-    QWidget,
-)
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import QMainWindow
 
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context, OnStage, Scene
 from cleanclip_gui.talk.guide import Guide
 from cleanclip_gui.talk.script import Recorded, measured, of_result
-from cleanclip_gui.talk.stage import Large, Loan, Stage
+from cleanclip_gui.talk.stage import Large, Stage
 from cleanclip_gui.widgets.text import NOT_MEASURED, percent, plain
 from ml_core.detection.scan.records import TITLES
 
@@ -92,11 +80,9 @@ def _of_cleaning(session: Session) -> tuple[Large, Large]:
     before, after = (of_result(session, when, "asr_excl") for when in ("before", "after"))
     ca = of_result(session, "after", "ca")
     if after is not None:
-        was = NOT_MEASURED if before is None else _short(before)
-        accuracy = Large(
-            f"CA {NOT_MEASURED if ca is None else _short(ca)}", "clean accuracy after cleaning"
-        )
-        return accuracy, Large(f"ASR {was} {_ARROW} {_short(after)}", "before and after cleaning")
+        accuracy = Large(f"CA {_short(ca)}", "clean accuracy after cleaning")
+        words = f"ASR {_short(before)} {_ARROW} {_short(after)}"
+        return accuracy, Large(words, "before and after cleaning")
     if is_live(session.run):
         share = 0.0 if session.run_progress is None else session.run_progress.fraction
         far = f" {100 * share:.0f} %" if share else "\N{HORIZONTAL ELLIPSIS}"
@@ -119,112 +105,22 @@ def _of_job(session: Session, kind: str) -> Large:
     return Large(TITLES[job.verdict], "the verdict of the scan")
 
 
-def _short(rate: float) -> str:
+def _short(rate: float | None) -> str:
     """Per cent without decimals, but never a false 0 or 100."""
+    if rate is None:
+        return NOT_MEASURED
     if 0.005 <= rate < 0.995 or rate in (0.0, 1.0):
         return f"{100 * rate:.0f} %"
     return percent(rate)
 
 
-Act = Literal["next", "back", "blank", "show", "leave"]
-_K = Qt.Key
-KEYS: dict[Qt.Key, Act] = {
-    _K.Key_PageDown: "next",
-    _K.Key_Right: "next",
-    _K.Key_Space: "next",
-    _K.Key_PageUp: "back",
-    _K.Key_Left: "back",
-    _K.Key_Period: "blank",
-    _K.Key_B: "blank",
-    _K.Key_F5: "show",
-    _K.Key_Escape: "leave",
-}
-"""What remote controls send: page keys or arrows; F5 and Escape in turn; a dot or B."""
-_LEFT_ALONE = Qt.KeyboardModifier.KeypadModifier
-_WATCHED = (
-    QEvent.Type.KeyPress,
-    QEvent.Type.ShortcutOverride,
-    QEvent.Type.MouseButtonPress,
+KEYS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("Next", "Page Down, Right, Space", ("PgDown", "Right", "Space")),
+    ("Back", "Page Up, Left", ("PgUp", "Left")),
+    ("Black screen", ". or B", (".", "B")),
+    ("Leave the full screen, then end", "Esc", ("Esc",)),
 )
-
-
-def is_typing(widget: QWidget | None) -> bool:
-    """Whether keys are text, or a number, where the focus is."""
-    if isinstance(widget, QLineEdit | QTextEdit | QPlainTextEdit):
-        return not widget.isReadOnly()
-    if isinstance(widget, QComboBox):
-        return widget.isEditable()
-    return isinstance(widget, QAbstractSpinBox)
-
-
-class KeyFilter(QObject):
-    """While on, takes the keys of :data:`KEYS` before any widget; then emits ``pressed(act)``.
-
-    It lets them through in text fields, spin boxes, popups and dialogs, and Space on a button
-    other than ``next_button``. ``any_key`` takes every key, while the screen is blank.
-    """
-
-    pressed = Signal(str)
-
-    def __init__(self, next_button: QAbstractButton, parent: QObject) -> None:
-        super().__init__(parent)
-        self._next = next_button
-        self._is_on = self.any_key = False
-
-    def set_on(self, on: bool) -> None:
-        """Begin or end to take keys."""
-        app = QApplication.instance()
-        if on == self._is_on or app is None:
-            return
-        self._is_on, self.any_key = on, False
-        if on:
-            app.installEventFilter(self)
-        else:
-            app.removeEventFilter(self)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Take a key of the talk; a shortcut of the same key must not act beside it."""
-        kind = event.type()
-        if kind not in _WATCHED or not isinstance(watched, QWidget):
-            return False
-        if kind == QEvent.Type.MouseButtonPress:
-            return self._take_click(watched)
-        assert isinstance(event, QKeyEvent)
-        act = self._act_of(event)
-        if not act:
-            return False
-        event.accept()
-        if kind == QEvent.Type.KeyPress and not event.isAutoRepeat():
-            self.pressed.emit(act)
-        return True
-
-    def _act_of(self, event: QKeyEvent) -> str:
-        """What a key does to the talk here; empty: it is not the talk's."""
-        focus = QApplication.focusWidget()
-        elsewhere = (
-            QApplication.activePopupWidget() is not None
-            or QApplication.activeModalWidget() is not None
-            or (focus is not None and isinstance(focus.window(), QDialog))
-        )
-        if elsewhere or is_typing(focus):
-            return ""
-        if self.any_key:
-            return "blank"
-        if event.modifiers() & ~_LEFT_ALONE:
-            return ""
-        key = Qt.Key(event.key())
-        is_button = isinstance(focus, QAbstractButton) and focus is not self._next
-        if key == _K.Key_Space and is_button:
-            return ""
-        return KEYS.get(key, "")
-
-    def _take_click(self, watched: QWidget) -> bool:
-        if self.any_key and not isinstance(watched.window(), QDialog):
-            self.pressed.emit("blank")
-            return True
-        return False
-
-
+"""What remote controls send. Qt leaves these keys to text fields, open lists and dialogs."""
 _REFRESH_MS = 100
 
 
@@ -249,11 +145,15 @@ class Presenter(QObject):
         self._session = context.session
         self._window, self._guide, self._stations = window, guide, stations
         self._state_before = Qt.WindowState.WindowNoState
-        self._card: Loan | None = None
-        self.is_on = False
+        self.is_on = self.is_blank = False
         self.stage = Stage(window)
-        self.keys = KeyFilter(guide.card.next, self)
-        self.keys.pressed.connect(self._on_pressed)
+        self.stage.curtain.installEventFilter(self)
+        acts = (guide.card.next.click, guide.card.back.click, self._toggle_blank, self._on_escape)
+        self._shortcuts = [
+            self._shortcut(key, act)
+            for act, (_, _, keys) in zip(acts, KEYS, strict=True)
+            for key in keys
+        ]
         guide.ended.connect(self.leave)
         guide.failed.connect(self.leave)
         guide.changed.connect(self.refresh)
@@ -261,10 +161,14 @@ class Presenter(QObject):
         self._ticks = QTimer(self, interval=_REFRESH_MS)
         self._ticks.timeout.connect(self.refresh)
 
-    @property
-    def is_blank(self) -> bool:
-        """Whether the screen is black."""
-        return self.keys.any_key
+    def _shortcut(self, key: str, act: Callable[[], object]) -> QShortcut:
+        """A key that acts as long as it presents; it also ends a black screen."""
+        shortcut = QShortcut(QKeySequence(key), self._window)
+        shortcut.setContext(Qt.ShortcutContext.ApplicationShortcut)  # the speaker's window too
+        shortcut.setAutoRepeat(False)
+        shortcut.setEnabled(False)
+        shortcut.activated.connect(lambda: self.set_blank(False) if self.is_blank else act())
+        return shortcut
 
     @property
     def fills_screen(self) -> bool:
@@ -276,10 +180,9 @@ class Presenter(QObject):
         if not self.is_on:
             self._state_before = self._window.windowState()
             self.is_on = True
-            self._card = Loan(self._guide.card, self.stage.card_place)
-            self.stage.show()
+            self.stage.open(self._guide.card)
             self._window.installEventFilter(self)
-            self.keys.set_on(True)
+            self._enable_keys()
             self._guide.set_on_stage(True)
             self._ticks.start()
         if full_screen:
@@ -297,14 +200,11 @@ class Presenter(QObject):
             return
         self.is_on = False
         self._ticks.stop()
-        self.keys.set_on(False)
+        self._enable_keys()
         self._window.removeEventFilter(self)
-        self.stage.set_blank(False)
-        self.stage.give_back()
-        self.stage.hide()
+        self.set_blank(False)
+        self.stage.close_down()
         self._guide.card.set_pixel_size(0)
-        if self._card is not None:
-            self._card.end()
         self._guide.set_on_stage(False)
         self._guide.card.setVisible(self._guide.running)
         self._leave_full_screen()
@@ -312,8 +212,10 @@ class Presenter(QObject):
 
     def set_blank(self, on: bool) -> None:
         """Make the screen black, or show the stage again."""
-        self.keys.any_key = on
+        self.is_blank = on
         self.stage.set_blank(on)
+        if self.is_on:
+            self.stage.curtain.setFocus() if on else self._guide.focus()
 
     def refresh(self) -> None:
         """Show what the station of the step shows now."""
@@ -338,18 +240,15 @@ class Presenter(QObject):
         if self._window.windowState() & _FULL:
             self._window.setWindowState(state)
 
-    def _on_pressed(self, act: str) -> None:
-        """Do what a key of the remote says."""
-        card = self._guide.card
-        if act == "blank":
-            self.set_blank(not self.is_blank)
-        elif act == "next":
-            card.next.click()
-        elif act == "back":
-            card.back.click()
-        elif act == "show":
-            self.enter(full_screen=True)
-        elif self._window.isFullScreen():
+    def _enable_keys(self) -> None:
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(self.is_on)
+
+    def _toggle_blank(self) -> None:
+        self.set_blank(not self.is_blank)
+
+    def _on_escape(self) -> None:
+        if self._window.isFullScreen():
             self._leave_full_screen()
             self.changed.emit()
         else:
@@ -357,14 +256,18 @@ class Presenter(QObject):
 
     def _fit(self) -> None:
         """The stage, and the type of the card, are as large as the window."""
-        self.stage.cover(self._window)
+        self.stage.fit()
         self._guide.card.set_pixel_size(self.stage.type_pixels)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Follow the size of the window."""
-        if event.type() == QEvent.Type.Resize:
+        """Follow the size of the window; any key and a click end a black screen."""
+        if watched is self._window and event.type() == QEvent.Type.Resize:
             self._fit()
+        elif watched is self.stage.curtain and event.type() in _ENDS_BLACK:
+            self.set_blank(False)
+            return True
         return False
 
 
 _FULL = Qt.WindowState.WindowFullScreen
+_ENDS_BLACK = (QEvent.Type.KeyPress, QEvent.Type.MouseButtonPress)

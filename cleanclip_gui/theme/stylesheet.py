@@ -245,6 +245,7 @@ QFrame[rule="true"] { background: $border; border: none; max-height: 1px; min-he
 QFrame[bar="true"] { background: $surface; border: none; border-bottom: 1px solid $border; }
 QFrame[rail="true"] { background: $surface; border: none; border-right: 1px solid $border; }
 QFrame#guideCard { background: $surface; border: none; border-top: 2px solid $accent; }
+QFrame#guideFrame { border: 3px solid $focus; border-radius: 8px; background: transparent; }
 Stage QFrame#guideCard { background: transparent; border: none; }
 
 QLabel { background: transparent; }

@@ -540,14 +540,10 @@ class MainWindow(QMainWindow):
         if name not in self._pages:
             return
         self.pages.setCurrentWidget(self._pages[name])
-        self._show_header()
+        self.header.setVisible(name != "welcome")
         self.session.station = name
         self._name_checkpoint()
         self._refresh()
-
-    def _show_header(self) -> None:
-        """Above every station."""
-        self.header.setVisible(self.pages.currentWidget() is not self.welcome)
 
     def _at_work(self) -> list[AtWork]:
         """What goes on in all parts."""

@@ -161,7 +161,7 @@ class Gallery(QWidget):
     def for_audience(self, target: int) -> tuple[ScenePicture, ...]:
         """A few images of other classes than the target, and what the model makes of them."""
         if not self._on_stage:
-            self._on_stage = self.model.images_of_other_classes(target, _ON_STAGE)
+            self._on_stage = self.model.spread(target, _ON_STAGE)
             self.view_moved.emit()
         pictures = []
         for cell in map(self.model.cell, self._on_stage):

@@ -311,12 +311,11 @@ class GalleryModel(QAbstractListModel):
             return tip(self._sentence(image))
         return None
 
-    def images_of_other_classes(self, target: int, most: int) -> tuple[int, ...]:
-        """The first image of each class but the target; of fewer classes, the next ones too."""
-        labels = self._known.labels
-        firsts = [i for i in np.unique(labels, return_index=True)[1] if labels[i] != target]
-        rest = np.setdiff1d(np.flatnonzero(labels != target), firsts)
-        return tuple(int(i) for i in sorted([*sorted(firsts), *rest][:most]))
+    def spread(self, target: int, most: int) -> tuple[int, ...]:
+        """Images of other classes than the target, from all over the set."""
+        others = np.flatnonzero(self._known.labels != target)
+        places = np.linspace(0, len(others) - 1, min(most, len(others))).astype(int)
+        return tuple(int(image) for image in others[places])
 
     def cell(self, image: int) -> GalleryCell:
         """What is known of an image; its picture is asked for if it is not there."""
