@@ -291,7 +291,7 @@ STORIES = {
         title: act talk.present_here; statistics; enabled Begin
         open: press Begin; enabled Next
         search: press Next; words 2 of 7
-        searching works: press Examine; pause 9000
+        searching works: press Examine; patches; pause 3000
         searched: enabled Next; words Found: a patch; pause 2000
         stick: press Next; words 3 of 7; measured
         flip: press Add demo sticker; measured; press Next; words 4 of 7; pause 1000
@@ -773,6 +773,11 @@ def examine(s: Stage, verdict: Any = "") -> None:
         events = examinations.done(folder, record)
     make_runner = fakes.child(FILES, events, waits=not verdict)
     s.window.stations["checkpoint"].examining.make_runner = make_runner
+
+
+def patches(s: Stage) -> None:
+    """Wait until the stage shows patches that are being searched."""
+    s.wait(lambda: s.window.talk.presenter.stage.scene.main, "patches on the stage")
 
 
 def fake_chain(s: Stage) -> None:

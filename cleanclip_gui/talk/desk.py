@@ -38,7 +38,6 @@ class SpeakerWindow(QWidget):
         self._since = QElapsedTimer()
         self.clock, self.elapsed = Label("", "title"), Label("", "title")
         self.step, self.next = Label("", "title", wrap=True), Label("", "heading", wrap=True)
-        self.says = Label("", "subtle", wrap=True)
         self.notes = Label("", wrap=True)
         self.notes.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.notes.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
@@ -59,7 +58,7 @@ class SpeakerWindow(QWidget):
         notes = named(scrolling(page((self.notes, 1), margins=None)), "Notes")
         notes.setFocusPolicy(Qt.FocusPolicy.StrongFocus)  # for the keys that scroll
         column(
-            row((self.step, 1), self.clock, theme.SPACE_L, self.elapsed), self.says, (notes, 1),
+            row((self.step, 1), self.clock, theme.SPACE_L, self.elapsed), (notes, 1),
             row((self.next, 1), self.restart, self.back, self.forward),
             of=self, margins=theme.SPACE_L,
         )  # fmt: skip
@@ -84,11 +83,10 @@ class SpeakerWindow(QWidget):
         card = guide.card
         if step is None:
             self.step.setText("No talk is on")
-            for label in (self.says, self.notes, self.next):
+            for label in (self.notes, self.next):
                 label.setText("")
         else:
             self.step.setText(f"{guide.position + 1} of {len(guide.steps)}: {step.title}")
-            self.says.setText(card.accessibleDescription())
             self.notes.setText(step.notes or "No notes for this step.")
             self.next.setText(f"Next: {ahead.title}" if ahead else "Next: the end")
         self.forward.setText(card.next.text())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shiboken6
-from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt, QTimer, Signal
 from PySide6.QtWidgets import QFrame, QMainWindow, QWidget
 
 from cleanclip_gui import theme
@@ -14,7 +14,6 @@ from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.layout import column, reveal, row
 from cleanclip_gui.widgets.text import UNBROKEN
 
-_MARGIN = 6
 _LINES = 3  # of the card, so that the page above it keeps its height from step to step
 
 
@@ -26,21 +25,16 @@ class Outline(QFrame):
         self.setObjectName("guideFrame")
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._target: QWidget | None = None
+        self.target: QWidget | None = None
         self._watched: list[QWidget] = []
         self.hide()
-
-    @property
-    def target(self) -> QWidget | None:
-        """What is framed."""
-        return self._target
 
     def set_target(self, target: QWidget | None) -> None:
         """Frame another widget, or none."""
         for watched in self._watched:
             if shiboken6.isValid(watched):
                 watched.removeEventFilter(self)
-        self._target, self._watched = target, []
+        self.target, self._watched = target, []
         while target is not None:  # up to the parent: in between something scrolls
             target.installEventFilter(self)
             self._watched.append(target)
@@ -60,19 +54,12 @@ class Outline(QFrame):
         return super().eventFilter(watched, event)
 
     def follow(self) -> None:
-        """Lie around the target, as far as it shows."""
-        target = self._target
-        if target is None or not target.isVisible():
-            self.hide()
-            return
-        area = target.rect().adjusted(-_MARGIN, -_MARGIN, _MARGIN, _MARGIN)
-        while target is not self.parentWidget():  # what is scrolled out of sight gets no frame
-            parent = target.parentWidget()
-            assert parent is not None, "the target lies in the parent"
-            area = area.translated(target.pos()) & parent.rect()
-            target = parent
-        self.setGeometry(area)
-        self.show()
+        """Lie on the target, as far as it shows: what is scrolled out of sight gets no frame."""
+        target, parent = self.target, self.parentWidget()
+        area = QRect() if target is None else target.visibleRegion().boundingRect()
+        if target is not None and parent is not None:
+            self.setGeometry(area.translated(target.mapTo(parent, QPoint())))
+        self.setVisible(not area.isEmpty())
 
 
 class GuideCard(QFrame):
@@ -161,12 +148,12 @@ class Guide(QObject):
             events.cleaned,
             events.station,
         ):
-            signal.connect(self._on_session_change)
+            signal.connect(lambda *_: self._refresh())
         self._settled = QTimer(self, singleShot=True, interval=0)  # its page is laid out first
         self._settled.timeout.connect(self._bring_into_view)
         self._soon = QTimer(self, singleShot=True, interval=0)  # all hear of a checkpoint first
         self._soon.timeout.connect(self._catch_up)
-        events.checkpoint.connect(self._on_checkpoint_change)
+        events.checkpoint.connect(lambda *_: self._soon.start())
 
     @property
     def running(self) -> bool:
@@ -232,8 +219,7 @@ class Guide(QObject):
     def _show_title(self) -> None:
         """Begin with the title of the talk, where an audience sees it."""
         self.on_title = self.on_stage and self.position == 0
-        if self.running:
-            self._refresh()
+        self._refresh()
 
     def go_on(self) -> None:
         """Do this step's act if it is still to be done; else go to the next step."""
@@ -274,7 +260,7 @@ class Guide(QObject):
         self.position, self.on_title = position, False
         step = self.steps[position]
         self._shell.station_wanted.emit(step.station)
-        if step.prepare and (step.prepares_always or not step.is_ready(self._session)):
+        if step.prepare and ("always" in step.ready or not step.is_ready(self._session)):
             self._run(step.prepare)
         self._refresh()
         self.card.show()
@@ -291,13 +277,6 @@ class Guide(QObject):
             self.failed.emit()
             raise
 
-    def _on_session_change(self, _: object) -> None:
-        if self.running:
-            self._refresh()
-
-    def _on_checkpoint_change(self, _: object) -> None:
-        self._soon.start()
-
     def _catch_up(self) -> None:
         """Do what the steps before this one do at once, where the talk began in its middle."""
         if not self.running or not self._begins or self._session.checkpoint is None:
@@ -310,6 +289,8 @@ class Guide(QObject):
         self.show_step(self.position)  # its station may not have been there before
 
     def _refresh(self) -> None:
+        if not self.running:
+            return
         step, session, recorded = self.steps[self.position], self._session, self.recorded
         ready = step.is_ready(session)
         last = self.position + 1 == len(self.steps)

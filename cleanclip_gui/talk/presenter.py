@@ -148,7 +148,7 @@ class Presenter(QObject):
         self.is_on = self.is_blank = False
         self.stage = Stage(window)
         self.stage.curtain.installEventFilter(self)
-        acts = (guide.card.next.click, guide.card.back.click, self._toggle_blank, self._on_escape)
+        acts = (guide.card.next.click, guide.card.back.click, self.set_blank, self._on_escape)
         self._shortcuts = [
             self._shortcut(key, act)
             for act, (_, _, keys) in zip(acts, KEYS, strict=True)
@@ -210,7 +210,7 @@ class Presenter(QObject):
         self._leave_full_screen()
         self.changed.emit()
 
-    def set_blank(self, on: bool) -> None:
+    def set_blank(self, on: bool = True) -> None:
         """Make the screen black, or show the stage again."""
         self.is_blank = on
         self.stage.set_blank(on)
@@ -224,10 +224,7 @@ class Presenter(QObject):
         if not self.is_on or step is None:
             return
         if guide.on_title:
-            file = _file(session) if session.checkpoint else Large("")
-            self.stage.show_scene(
-                Scene(), Large(plain(guide.talk.title, 80), file.words), Large("")
-            )
+            self.stage.show_scene(Scene(), Large(plain(guide.talk.title, 80)), Large(""))
             return
         name = step.scene if step.scene and session.station == step.station else session.station
         station = self._stations.get(name)
@@ -243,9 +240,6 @@ class Presenter(QObject):
     def _enable_keys(self) -> None:
         for shortcut in self._shortcuts:
             shortcut.setEnabled(self.is_on)
-
-    def _toggle_blank(self) -> None:
-        self.set_blank(not self.is_blank)
 
     def _on_escape(self) -> None:
         if self._window.isFullScreen():

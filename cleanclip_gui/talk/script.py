@@ -209,27 +209,26 @@ def _choices(field: str) -> BeforeValidator:
     return BeforeValidator(lambda value: [{field: value}] if isinstance(value, str) else value)
 
 
-class Saying(BaseModel):
-    """What to say if a condition holds."""
-
+class _Choice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    say: str = Field(max_length=600)
     when: str = Field(default="always", max_length=60)
 
     check_when = field_validator("when")(_condition)
+
+
+class Saying(_Choice):
+    """What to say if a condition holds."""
+
+    say: str = Field(max_length=600)
+
     check_say = field_validator("say")(_words)
 
 
-class Place(BaseModel):
+class Place(_Choice):
     """What to frame if a condition holds: the object name of a widget."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     widget: str = Field(max_length=60)
-    when: str = Field(default="always", max_length=60)
-
-    check_when = field_validator("when")(_condition)
 
 
 def _names(value: Any) -> Any:
@@ -294,11 +293,6 @@ class Step(BaseModel):
     def is_ready(self, session: Session) -> bool:
         """Whether Next may go on."""
         return any(holds(name, session) for name in self.ready)
-
-    @property
-    def prepares_always(self) -> bool:
-        """Whether the station is set up each time, as nothing says that it is no longer needed."""
-        return bool(self.prepare) and "always" in self.ready
 
     def acts(self, session: Session) -> bool:
         """Whether Next does something here first."""

@@ -133,7 +133,7 @@ class Stage(QWidget):
     def _area(self) -> QRectF:
         """What the card leaves."""
         bottom = self._card.widget.y() if self._card is not None else self.height()
-        edge = theme.SPACE_XL
+        edge = theme.SPACE_L
         return QRectF(edge, edge, self.width() - 2 * edge, bottom - edge)
 
     def _main_area(self) -> QRectF:
