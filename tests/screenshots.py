@@ -300,6 +300,7 @@ STORIES = {
         compare: press Next; press Try in Studio; enabled Next; measured; pause 1000
         report: press Next; words 7 of 7; pause 3000
         notes: act talk.speaker
+        black works: blank
         """,
 }  # fmt: skip
 
@@ -773,6 +774,12 @@ def examine(s: Stage, verdict: Any = "") -> None:
         events = examinations.done(folder, record)
     make_runner = fakes.child(FILES, events, waits=not verdict)
     s.window.stations["checkpoint"].examining.make_runner = make_runner
+
+
+def blank(s: Stage) -> None:
+    """Make the stage black."""
+    s.window.talk.speaker.hide()
+    s.window.talk.presenter.set_blank(True)
 
 
 def patches(s: Stage) -> None:

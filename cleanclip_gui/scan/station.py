@@ -219,9 +219,10 @@ class ScanStation(QWidget):
 
     def scene(self) -> Scene:
         """The patches as they are searched; then the best of them, and what it does."""
-        examining = self.session.jobs.get("examination")
-        if self._shown_scan() is None or examining is not None:
+        if self.scanning.is_running or "examination" in self.session.jobs:
             return Scene(self.live.patches.for_audience(2)[: self.scanning.live.starts])
+        if self._shown_scan() is None:
+            return Scene()
         best, stamped = self.result.patches.for_audience(2)[:1], self.result.stamped
         return Scene(best, stamped.for_audience(1))
 
@@ -662,6 +663,7 @@ class ScanStation(QWidget):
         self.stamping.forget()
         self._show_end("")
         self._show_page(READY)
+        self.live.patches.show_cells(())
         self.session.show_job(self.id, None)
 
     def _on_images_change(self, *_: object) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QDateTime, QElapsedTimer, QLocale, QObject, Qt, QTimer
-from PySide6.QtGui import QCloseEvent, QGuiApplication, QHideEvent, QShowEvent
+from PySide6.QtGui import QGuiApplication, QHideEvent, QShowEvent
 from PySide6.QtWidgets import QMainWindow, QWidget
 
 from cleanclip_gui import theme
@@ -109,11 +109,6 @@ class SpeakerWindow(QWidget):
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """A hidden clock need not tick."""
         self._tick.stop()
-
-    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
-        """It can be shown again."""
-        self._tick.stop()
-        event.accept()
 
 
 class Reset(QObject):

@@ -15,6 +15,8 @@ from cleanclip_gui.widgets.layout import column, reveal, row
 from cleanclip_gui.widgets.text import UNBROKEN
 
 _LINES = 3  # of the card, so that the page above it keeps its height from step to step
+_T = QEvent.Type
+_MOVES = (_T.Resize, _T.Move, _T.Show, _T.Hide, _T.LayoutRequest)
 
 
 class Outline(QFrame):
@@ -43,13 +45,7 @@ class Outline(QFrame):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Follow the target when it or what it lies in moves."""
-        if event.type() in (
-            QEvent.Type.Resize,
-            QEvent.Type.Move,
-            QEvent.Type.Show,
-            QEvent.Type.Hide,
-            QEvent.Type.LayoutRequest,
-        ):
+        if event.type() in _MOVES:
             self.follow()
         return super().eventFilter(watched, event)
 
@@ -140,14 +136,9 @@ class Guide(QObject):
         self.card.recorded.clicked.connect(self.show_recorded)
         events = self._session.events
         for signal in (
-            events.checkpoint,
-            events.evaluation,
-            events.trigger,
-            events.jobs,
-            events.run,
-            events.cleaned,
-            events.station,
-        ):
+            events.checkpoint, events.evaluation, events.trigger, events.jobs, events.run,
+            events.cleaned, events.station,
+        ):  # fmt: skip
             signal.connect(lambda *_: self._refresh())
         self._settled = QTimer(self, singleShot=True, interval=0)  # its page is laid out first
         self._settled.timeout.connect(self._bring_into_view)

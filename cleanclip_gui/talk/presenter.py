@@ -227,9 +227,9 @@ class Presenter(QObject):
             self.stage.show_scene(Scene(), Large(plain(guide.talk.title, 80)), Large(""))
             return
         name = step.scene if step.scene and session.station == step.station else session.station
-        station = self._stations.get(name)
-        live = isinstance(station, OnStage) and guide.recorded is None
-        scene = station.scene() if live and isinstance(station, OnStage) else Scene()
+        station, scene = self._stations.get(name), Scene()
+        if isinstance(station, OnStage) and guide.recorded is None:
+            scene = station.scene()
         self.stage.show_scene(scene, *facts(session, name, guide.recorded))
 
     def _leave_full_screen(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import shiboken6
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent, QPalette
-from PySide6.QtWidgets import QAbstractButton, QWidget
+from PySide6.QtWidgets import QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.station import Scene, ScenePicture
@@ -30,7 +30,7 @@ class Loan:
     """A widget that lies on another for a while, out of its layout; ``end`` puts it back."""
 
     def __init__(self, widget: QWidget, on: QWidget) -> None:
-        self.widget, self._place = widget, QWidget()
+        self.widget, self._place, self.pixels = widget, QWidget(), 0
         self._swap(widget, self._place)
         widget.setParent(on)
         widget.show()
@@ -59,7 +59,8 @@ class Stage(QWidget):
         self.setObjectName("talk.stage")
         self.setAccessibleName("For the audience")
         self.setAutoFillBackground(True)
-        self.scene, self.figures = Scene(), (Large(""), Large(""))
+        self.scene = Scene()
+        self.figures: tuple[Large, ...] = ()
         self._loan: Loan | None = None
         self._card: Loan | None = None
         self.curtain = QWidget(self)
@@ -94,11 +95,12 @@ class Stage(QWidget):
             if scene.main is not self.scene.main:
                 self._take_main(scene.main if isinstance(scene.main, QWidget) else None)
             self.scene, self.figures = scene, figures
-            pictures = (*(() if self._loan else scene.main), *scene.side)
+            main = () if isinstance(scene.main, QWidget) else scene.main
             texts = [f"{large.words}, {large.meaning}" for large in figures]
             self.setAccessibleDescription(
-                "; ".join([*texts, *(" ".join(p.lines) for p in pictures)])
+                "; ".join([*texts, *(" ".join(p.lines) for p in (*main, *scene.side))])
             )
+            self.update()
         self.fit()
 
     def _take_main(self, widget: QWidget | None) -> None:
@@ -109,7 +111,6 @@ class Stage(QWidget):
             loan.end()
         if widget is not None:
             self._loan = Loan(widget, self)
-            theme.set_pixels(widget, self.type_pixels)
 
     def set_blank(self, on: bool) -> None:
         """Be black, or not."""
@@ -123,12 +124,16 @@ class Stage(QWidget):
         if self._card is not None:
             card = self._card.widget
             high = max(card.heightForWidth(self.width()), card.minimumSizeHint().height())
+            if card.height() != high:
+                self.update()
             card.setGeometry(0, self.height() - high, self.width(), high)
         if self._loan is not None:
             self._loan.widget.setGeometry(self._main_area().toAlignedRect())
+            if self._loan.pixels != self.type_pixels:
+                self._loan.pixels = self.type_pixels
+                theme.set_pixels(self._loan.widget, self.type_pixels)
         self.curtain.setGeometry(self.rect())
         self.curtain.raise_()
-        self.update()
 
     def _area(self) -> QRectF:
         """What the card leaves."""
@@ -211,16 +216,15 @@ class Stage(QWidget):
             down, across = divmod(number, columns)
             frame = QRectF(left + across * (side + gap), top + down * (side + below), side, side)
             _paint_image(painter, frame, picture)
-            for words in picture.lines:
-                last = picture.alarming and words is picture.lines[-1]
+            for place, words in enumerate(picture.lines, 1):
+                last = picture.alarming and place == len(picture.lines)
                 box = QRectF(frame.left(), frame.bottom(), side, line)
                 _write(painter, box, words, fonts[last], "danger" if last else "text", _CENTRE)
                 frame.translate(0, line)
 
     def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802
         """Tab stays on the stage: nothing below it can be seen."""
-        buttons = [b for b in self.findChildren(QAbstractButton) if b.isVisible() and b.isEnabled()]
-        stops = [button for button in buttons if button.focusPolicy() & Qt.FocusPolicy.TabFocus]
+        stops = [b for b in self.findChildren(QPushButton) if b.isVisible() and b.isEnabled()]
         if stops:
             focus = self.window().focusWidget()
             at = stops.index(focus) if focus in stops else -1

@@ -166,7 +166,7 @@ class Gallery(QWidget):
         pictures = []
         for cell in map(self.model.cell, self._on_stage):
             image = None if cell.pixmap is None else cell.pixmap.toImage()
-            after = f"\N{RIGHTWARDS ARROW} {cell.triggered}" if cell.triggered else ""
+            after = f"\N{RIGHTWARDS ARROW} {cell.triggered}" if cell.badge else ""
             lines = (cell.clean or cell.label, after)
             pictures.append(ScenePicture(image, lines, bool(cell.badge)))
         return tuple(pictures)

@@ -312,10 +312,14 @@ class GalleryModel(QAbstractListModel):
         return None
 
     def spread(self, target: int, most: int) -> tuple[int, ...]:
-        """Images of other classes than the target, from all over the set."""
-        others = np.flatnonzero(self._known.labels != target)
-        places = np.linspace(0, len(others) - 1, min(most, len(others))).astype(int)
-        return tuple(int(image) for image in others[places])
+        """Images from all over the set: of as many classes, if there are, but not of the target."""
+        labels = self._known.labels
+        firsts = np.sort(np.unique(labels, return_index=True)[1])
+        images = firsts[labels[firsts] != target]
+        if len(images) < most:
+            images = np.flatnonzero(labels != target)
+        places = np.linspace(0, len(images) - 1, min(most, len(images))).astype(int)
+        return tuple(int(image) for image in images[places])
 
     def cell(self, image: int) -> GalleryCell:
         """What is known of an image; its picture is asked for if it is not there."""
