@@ -218,9 +218,10 @@ class ScanStation(QWidget):
         return True
 
     def scene(self) -> Scene:
-        """The patches as they are searched; then the best of them, and what it does."""
+        """The patches as they are searched and sharpened; then the best, and what it does."""
         if self.scanning.is_running or "examination" in self.session.jobs:
-            return Scene(self.live.patches.for_audience(2)[: self.scanning.live.starts])
+            patches = self.live.patches.for_audience(2)
+            return Scene(patches[self.scanning.live.starts :] or patches)
         if self._shown_scan() is None:
             return Scene()
         best, stamped = self.result.patches.for_audience(2)[:1], self.result.stamped

@@ -81,7 +81,7 @@ class GuideCard(QFrame):
             row(self._title, self._count, None, spacing=theme.SPACE_M), (self._body, 1),
             spacing=theme.SPACE_XS,
         )  # fmt: skip
-        acts = column(row(None, self.recorded), None, row(self.end, self.back, self.next))
+        acts = column(None, row(self.end, self.recorded, self.back, self.next))
         row((text, 1), acts, of=self, margins="card", spacing=theme.SPACE_L)
 
     def set_pixel_size(self, pixels: int) -> None:

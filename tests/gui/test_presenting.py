@@ -9,9 +9,10 @@ from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
 
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import JobState, RunProgress, ShownPrediction
-from cleanclip_gui.station import AtWork
+from cleanclip_gui.station import AtWork, Scene
 from cleanclip_gui.talk.presenter import facts
 from cleanclip_gui.talk.script import SHIPPED, Recorded, shipped
+from ml_core.events import Metric
 from tests.gui import scans
 from tests.gui.factories import evaluation
 from tests.gui.test_gallery import per_image
@@ -211,6 +212,31 @@ def test_the_patches_of_an_examination_are_seen_as_they_are_searched(window):
     assert len(stage.scene.main) == 6
     assert all(picture.image is not None for picture in stage.scene.main)
     window.session.show_job("examination", None)
+
+
+def test_the_chart_and_the_claims_are_lent_in_large_type(window):
+    window.talk.present(full_screen=False)
+    stage, charts = window.talk.presenter.stage, window.stations["clean"].charts
+    window.guide.show_step(step_named(window, "Clean"))
+    assert stage.scene.main == ()  # nothing is drawn yet
+    for step in (0, 50):
+        charts.add(Metric(step, 100, {"ca": 0.99, "asr_excl": 0.9}))
+    window.talk.presenter.refresh()
+    assert stage.scene.main is charts.rates
+    assert charts.rates.empty_text.fontInfo().pixelSize() >= 0.025 * window.height()
+    assert charts.rates.width() > 0.9 * window.width()
+    window.guide.end()
+    assert charts.isAncestorOf(charts.rates)
+    assert charts.rates.empty_text.fontInfo().pixelSize() < 0.025 * window.height()
+
+
+def test_a_talk_goes_on_without_the_stations_that_show_something(window, monkeypatch):
+    monkeypatch.setattr(window.talk.presenter, "_stations", {})
+    window.talk.present(full_screen=False)
+    for position in range(len(window.guide.steps)):
+        window.guide.show_step(position)
+        assert window.talk.presenter.stage.scene == Scene()
+        assert window.talk.presenter.stage.figures
 
 
 def words(window, recorded=None):
