@@ -14,7 +14,6 @@ from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.layout import column, reveal, row
 from cleanclip_gui.widgets.text import UNBROKEN
 
-_LINES = 3  # of the card, so that the page above it keeps its height from step to step
 _T = QEvent.Type
 _MOVES = (_T.Resize, _T.Move, _T.Show, _T.Hide, _T.LayoutRequest)
 
@@ -88,8 +87,8 @@ class GuideCard(QFrame):
         """Write title and text so large; 0: as large as all else."""
         for label, share in ((self._body, 1.0), (self._title, 1.2), (self._count, 1.0)):
             theme.set_pixels(label, round(share * pixels))
-        line = 1.3 * pixels or self.fontMetrics().height()
-        self._body.setMinimumHeight(round(_LINES * line))
+        lines = 2.6 * pixels or 3 * self.fontMetrics().height()
+        self._body.setMinimumHeight(round(lines))  # the page above keeps its height
 
     def show_step(self, count: str, title: str, body: str, next_text: str, can_go_on: bool) -> None:
         """Show a step; ``count`` says which of how many."""

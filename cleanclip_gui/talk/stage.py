@@ -146,7 +146,7 @@ class Stage(QWidget):
         area = self._area()
         return QRectF(
             area.left(), area.top(), area.width() * (0.62 if self.scene.side else 1.0),
-            area.height() - self.height() / 7 - theme.SPACE_M,
+            area.height() - self.height() / 8 - theme.SPACE_M,
         )  # fmt: skip
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
@@ -170,7 +170,7 @@ class Stage(QWidget):
         for left, right, large in zip(
             (area.left(), middle), (middle - theme.SPACE_L, area.right()), shown, strict=False
         ):
-            box = QRectF(left, main.bottom() + theme.SPACE_M, right - left, self.height() / 7)
+            box = QRectF(left, main.bottom() + theme.SPACE_M, right - left, self.height() / 8)
             self._paint_figure(painter, box, large, Qt.AlignmentFlag.AlignLeft)
 
     def _paint_figure(
