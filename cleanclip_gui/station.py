@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from PySide6.QtCore import QObject, Signal
+from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.commands import Actions, Command
 from cleanclip_gui.inference.inference import Inference, StudioDevice
@@ -25,7 +27,8 @@ from cleanclip_gui.widgets.prompts import Prompts
 
 Kind = Literal[
     "checkpoint", "donor", "checkpoints", "reference", "trusted", "cleaned", "images", "run",
-    "scan", "scan_made", "scan_reference", "auto", "trigger", "snapshot", "target", "role", "image",
+    "scan", "scan_made", "scan_event", "scan_reference", "auto", "trigger", "snapshot", "target",
+    "role", "image",
 ]  # fmt: skip
 """What a station may have opened; see :class:`Shell`."""
 
@@ -41,7 +44,7 @@ class Shell(QObject):
     - ``cleaned`` (OpenCheckpoint, whether Studio looks at it): the cleaned one, open again
     - ``images`` (ImageSpec, label set, templates or None): to be evaluated on
     - ``run``, ``scan`` (folder): to be shown
-    - ``scan_made`` (folder): a scan that another station made
+    - ``scan_made`` (folder), ``scan_event`` (Event): a scan that another station made, or makes
     - ``auto`` (function): gets the `AutoSpec` that *Clean it* would start with now
     - ``scan_reference`` (path): what a scan compares with
     - ``trigger`` (Trigger or None, target), ``snapshot`` (OtherSnapshot), ``target`` (int),
@@ -179,3 +182,31 @@ class Station(Part, Protocol):
 
     def is_available(self) -> bool:
         """Whether there is something to show here."""
+
+
+@dataclass(frozen=True)
+class ScenePicture:
+    """A picture for an audience, and lines below it; ``alarming``: the last one is bad news."""
+
+    image: QImage | None
+    lines: tuple[str, ...] = ()
+    alarming: bool = False
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What an audience sees of a station: ``main`` large, ``side`` small at its right.
+
+    A widget is lent as long as it is on show, and lies in a layout of the station's.
+    """
+
+    main: QWidget | tuple[ScenePicture, ...] = ()
+    side: tuple[ScenePicture, ...] = ()
+
+
+@runtime_checkable
+class OnStage(Protocol):
+    """A station with something to show to an audience; it is asked several times a second."""
+
+    def scene(self) -> Scene:
+        """What it shows now."""

@@ -290,10 +290,19 @@ STORIES = {
         ended: press End tour
         """,
     "talk": r"""
-        open: act talk.evidence; words 1 of 8; act talk.present_here; enabled Next; statistics
-        flip: press Next; words 2 of 8; measured; press Next; press Add demo sticker; measured;
-            press Next; words 4 of 8
+        title: act talk.present_here; statistics; enabled Begin
+        open: press Begin; enabled Next
+        search: press Next; words 2 of 7
+        searching works: press Examine; patches; pause 3000
+        searched: enabled Next; words Found: a patch; pause 2000
+        stick: press Next; words 3 of 7; measured
+        flip: press Add demo sticker; measured; press Next; words 4 of 7; pause 1000
+        clean: press Next; words 5 of 7
+        cleaned: chain; words went from; pause 500
+        compare: press Next; press Try in Studio; enabled Next; measured; pause 1000
+        report: press Next; words 7 of 7; pause 3000
         notes: act talk.speaker
+        black works: blank
         """,
 }  # fmt: skip
 
@@ -767,6 +776,17 @@ def examine(s: Stage, verdict: Any = "") -> None:
         events = examinations.done(folder, record)
     make_runner = fakes.child(FILES, events, waits=not verdict)
     s.window.stations["checkpoint"].examining.make_runner = make_runner
+
+
+def blank(s: Stage) -> None:
+    """Make the stage black."""
+    s.window.talk.speaker.hide()
+    s.window.talk.presenter.set_blank(True)
+
+
+def patches(s: Stage) -> None:
+    """Wait until the stage shows patches that are being searched."""
+    s.wait(lambda: s.window.talk.presenter.stage.scene.main, "patches on the stage")
 
 
 def fake_chain(s: Stage) -> None:

@@ -781,8 +781,10 @@ class CheckpointStation(QWidget):
 
     def _on_examination_event(self, event: Event) -> None:
         spec, is_step = self.examining.spec, isinstance(event, Finding) and event.kind == "step"
-        if spec is not None and spec.checkpoint == self._path and is_step:
-            self.examination.show_steps(self.examining.steps, spec)
+        if spec is not None and spec.checkpoint == self._path:
+            self.shell.open("scan_event", event)
+            if is_step:
+                self.examination.show_steps(self.examining.steps, spec)
 
     def _on_examination_progress(self) -> None:
         work = self.examining

@@ -39,7 +39,7 @@ from cleanclip_gui.jobs.job_dialog import JobDialogs
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import is_live
-from cleanclip_gui.station import AtWork, Context, Station
+from cleanclip_gui.station import AtWork, Context, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
 from cleanclip_gui.widgets.controls import ElidedLabel, Label, action_tool, bind, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
@@ -330,6 +330,10 @@ class CleanStation(QWidget):
         else:
             return False
         return True
+
+    def scene(self) -> Scene:
+        """The rates of the run on show."""
+        return Scene(self.charts.rates) if self.charts.rates.has_data() else Scene()
 
     def may_close(self) -> bool:
         """Whether no marks of an audit would be lost, or the user lets them go."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal
-from PySide6.QtGui import QFontMetrics, QResizeEvent
+from PySide6.QtGui import QFont, QFontMetrics, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -183,7 +183,7 @@ class SentenceTree(QTreeWidget):
     def _add_group(self, title: str) -> QTreeWidgetItem:
         head = QTreeWidgetItem(self, [title])
         head.setFirstColumnSpanned(True)
-        head.setFont(0, theme.figure_font(theme.FONT_POINTS, bold=True))
+        head.setFont(0, _bold())
         head.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
         return head
 
@@ -197,7 +197,7 @@ class SentenceTree(QTreeWidget):
             if column < len(row.tones):
                 item.setData(column, _TONE, row.tones[column])
             if column in row.bold:
-                item.setFont(column, theme.figure_font(theme.FONT_POINTS, bold=True))
+                item.setFont(column, _bold())
         return item
 
     def _tint(self) -> None:
@@ -221,6 +221,13 @@ class SentenceTree(QTreeWidget):
             self.opened.emit(key)
 
 
+def _bold() -> QFont:
+    """The font of the tree, whichever it is, in bold."""
+    font = QFont()
+    font.setWeight(QFont.Weight.DemiBold)
+    return font
+
+
 class _Delegate(QStyledItemDelegate):
     """Gives a row the height of its sentence at the width of its column."""
 
@@ -241,8 +248,7 @@ class _Delegate(QStyledItemDelegate):
         whole = item is not None and item.isFirstColumnSpanned()
         column = self._tree.viewport().width() if whole else self._tree.columnWidth(self._wrapped)
         width = column - indent - theme.px(_SIDES)
-        font = index.data(Qt.ItemDataRole.FontRole)
-        metrics = self._tree.fontMetrics() if font is None else QFontMetrics(font)
+        metrics = QFontMetrics(option.font)
         flags = Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignTop
         box = metrics.boundingRect(
             QRect(0, 0, max(width, 60), 100_000), int(flags), str(index.data() or "")

@@ -11,6 +11,7 @@ from PySide6.QtCore import QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QAccessible, QImage, QPainter, QPaintEvent, QPen, QResizeEvent
 
 from cleanclip_gui import theme
+from cleanclip_gui.station import ScenePicture
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.painted import Painted
 from cleanclip_gui.widgets.pictures import rgba_to_image
@@ -68,6 +69,15 @@ class PictureGrid(Painted):
     def image(self, number: int) -> QImage:
         """The first picture of a cell."""
         return self._images[number][0]
+
+    def for_audience(self, lines: int) -> tuple[ScenePicture, ...]:
+        """The last picture of each cell, with so many of its lines."""
+        return tuple(
+            ScenePicture(
+                images[-1] if images else None, (*cell.lines, *[""] * lines)[:lines], cell.marked
+            )
+            for cell, images in zip(self.cells, self._images, strict=True)
+        )
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """All cells in the width that there is."""

@@ -28,13 +28,19 @@ from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.scan.live_view import HELP, LiveView, stage_title
 from cleanclip_gui.scan.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.scan.result_view import ResultView
-from cleanclip_gui.scan.scanning import Estimating, Scanning, estimate_folder, scans_dir
+from cleanclip_gui.scan.scanning import (
+    Estimating,
+    LiveScan,
+    Scanning,
+    estimate_folder,
+    scans_dir,
+)
 from cleanclip_gui.scan.setup import NONE, OWN, ScanSetup
 from cleanclip_gui.scan.stamping import Stamped, Stamping
 from cleanclip_gui.scan.tables import csv_rows
 from cleanclip_gui.session.records import JobState, RunProgress
 from cleanclip_gui.session.settings import PastResult
-from cleanclip_gui.station import AtWork, Context, Station
+from cleanclip_gui.station import AtWork, Context, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import Label, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
@@ -43,7 +49,7 @@ from cleanclip_gui.widgets.prompts import failing, save_chart
 from cleanclip_gui.widgets.text import plain
 from ml_core.data.demo import compose
 from ml_core.detection.scan.records import Scan, read_patches, read_scan, scan_json
-from ml_core.events import Done
+from ml_core.events import Done, Event, Finding
 from ml_core.exports import save_export, to_csv
 from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, Stage
 from ml_core.reading.errors import InputError
@@ -139,6 +145,7 @@ class ScanStation(QWidget):
         self._trigger: Trigger | None = None
         self._scans: tuple[str, ...] = ()  # of the session
         self._awaited = ""  # the checkpoint of a session that is being opened
+        self._elsewhere = LiveScan()  # the scan of an examination
         context.actions.add(self.commands())
         self._make_parts()
         self._lay_out()
@@ -214,6 +221,16 @@ class ScanStation(QWidget):
         """Nothing here is unsaved."""
         return True
 
+    def scene(self) -> Scene:
+        """The patches as they are searched and sharpened; then the best, and what it does."""
+        if self.scanning.is_running or "examination" in self.session.jobs:
+            patches = self.live.patches.for_audience(2)
+            return Scene(patches[self.scanning.live.starts :] or patches)
+        if self._shown_scan() is None:
+            return Scene()
+        best, stamped = self.result.patches.for_audience(2)[:1], self.result.stamped
+        return Scene(best, stamped.for_audience(1))
+
     def state(self) -> dict[str, object]:
         """Folders of the session's finished scans, the newest last."""
         return {"scans": self._scans[-_MOST_SCANS:]}
@@ -287,6 +304,13 @@ class ScanStation(QWidget):
             else:
                 self.context.settings.add_scan(Path(folder), scan)
                 self._list_scans()
+
+    def _on_scan_event(self, event: Event) -> None:
+        """Follow a scan that another station makes, for an audience."""
+        if isinstance(event, Finding) and event.kind == "scan":
+            self._elsewhere = LiveScan()
+        if not self.scanning.is_running:
+            self.live.follow(self._elsewhere, self._elsewhere.take(event))
 
     def _on_reference_wanted(self, path: str) -> None:
         if not self.scanning.is_running:
@@ -441,6 +465,7 @@ class ScanStation(QWidget):
         shell.demo_opening.connect(self._forget)
         shell.takes("scan", self._on_scan_wanted)
         shell.takes("scan_made", self._on_scan_made)
+        shell.takes("scan_event", self._on_scan_event)
         shell.takes("scan_reference", self._on_reference_wanted)
         shell.closing.connect(self.stamping.forget)
         shell.closing.connect(scanning.cancel)
@@ -650,6 +675,7 @@ class ScanStation(QWidget):
         self.stamping.forget()
         self._show_end("")
         self._show_page(READY)
+        self.live.patches.show_cells(())
         self.session.show_job(self.id, None)
 
     def _on_images_change(self, *_: object) -> None:

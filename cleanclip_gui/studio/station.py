@@ -24,7 +24,7 @@ from cleanclip_gui.jobs.job_dialog import JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import ImagesState, ShownCheckpoint
 from cleanclip_gui.session.records import Role, ShownPrediction
-from cleanclip_gui.station import AtWork, Context, Station
+from cleanclip_gui.station import AtWork, Context, Scene, Station
 from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.asr_figure import AsrFigure
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
@@ -291,6 +291,10 @@ class StudioStation(QWidget):
     def may_close(self) -> bool:
         """A trigger on the canvas may go without a question."""
         return True
+
+    def scene(self) -> Scene:
+        """The canvas, which can be painted on, and what the model makes of a few pictures."""
+        return Scene(self.canvas, self.gallery.for_audience(self.session.target))
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done to the trigger, and the pages that explain what it does."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QDateTime, QElapsedTimer, QLocale, QObject, Qt, QTimer
-from PySide6.QtGui import QCloseEvent, QGuiApplication, QHideEvent, QShowEvent
+from PySide6.QtGui import QGuiApplication, QHideEvent, QShowEvent
 from PySide6.QtWidgets import QMainWindow, QWidget
 
 from cleanclip_gui import theme
@@ -16,8 +16,8 @@ from cleanclip_gui.commands import Command, KeyTable
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.talk.guide import Guide
-from cleanclip_gui.talk.pictures import CanvasLoop, save_picture, step_name
-from cleanclip_gui.talk.presenter import Presenter
+from cleanclip_gui.talk.pictures import CanvasLoop
+from cleanclip_gui.talk.presenter import KEYS, Presenter
 from cleanclip_gui.talk.script import Talk, load, shipped
 from cleanclip_gui.widgets.controls import Label, named, push_button
 from cleanclip_gui.widgets.layout import column, page, row, scrolling
@@ -38,7 +38,6 @@ class SpeakerWindow(QWidget):
         self._since = QElapsedTimer()
         self.clock, self.elapsed = Label("", "title"), Label("", "title")
         self.step, self.next = Label("", "title", wrap=True), Label("", "heading", wrap=True)
-        self.says = Label("", "subtle", wrap=True)
         self.notes = Label("", wrap=True)
         self.notes.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.notes.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
@@ -59,7 +58,7 @@ class SpeakerWindow(QWidget):
         notes = named(scrolling(page((self.notes, 1), margins=None)), "Notes")
         notes.setFocusPolicy(Qt.FocusPolicy.StrongFocus)  # for the keys that scroll
         column(
-            row((self.step, 1), self.clock, theme.SPACE_L, self.elapsed), self.says, (notes, 1),
+            row((self.step, 1), self.clock, theme.SPACE_L, self.elapsed), (notes, 1),
             row((self.next, 1), self.restart, self.back, self.forward),
             of=self, margins=theme.SPACE_L,
         )  # fmt: skip
@@ -84,11 +83,10 @@ class SpeakerWindow(QWidget):
         card = guide.card
         if step is None:
             self.step.setText("No talk is on")
-            for label in (self.says, self.notes, self.next):
+            for label in (self.notes, self.next):
                 label.setText("")
         else:
             self.step.setText(f"{guide.position + 1} of {len(guide.steps)}: {step.title}")
-            self.says.setText(card.accessibleDescription())
             self.notes.setText(step.notes or "No notes for this step.")
             self.next.setText(f"Next: {ahead.title}" if ahead else "Next: the end")
         self.forward.setText(card.next.text())
@@ -111,11 +109,6 @@ class SpeakerWindow(QWidget):
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """A hidden clock need not tick."""
         self._tick.stop()
-
-    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
-        """It can be shown again."""
-        self._tick.stop()
-        event.accept()
 
 
 class Reset(QObject):
@@ -179,25 +172,17 @@ class Reset(QObject):
 
 
 _MENU = "Tal&k"
-STAGE_KEYS = (
-    ("Next", "Page Down, Right, Space, Return", "what a remote control sends"),
-    ("Back", "Page Up, Left", ""),
-    ("First step", "Home", ""),
-    ("Black screen", ". or B", "any key shows the window again"),
-    ("Full screen", "F5", ""),
-    ("Leave the full screen, then end", "Esc", ""),
-)
 
 
 class TalkDesk(QObject):
-    """The guide and what surrounds it: presentation, speaker's window, reset, pictures.
+    """The guide and what surrounds it: presentation, speaker's window, reset, film.
 
     Parameters
     ----------
     window
         Has the commands' widgets; its central widget is there already.
-    hidden
-        Parts of the window that an audience need not see.
+    stations
+        By their ids.
     at_work
         What goes on in the stations.
     open_demo
@@ -208,25 +193,25 @@ class TalkDesk(QObject):
         self,
         context: Context,
         window: QMainWindow,
-        hidden: Sequence[QWidget],
+        stations: Mapping[str, object],
         at_work: Callable[[], Iterable[AtWork]],
         open_demo: Callable[[], object],
     ) -> None:
         super().__init__(window)
         self._context, self._window, self._open_demo = context, window, open_demo
         self.guide = Guide(context, window)
-        self.presenter = Presenter(context, window, self.guide, hidden)
+        self.presenter = Presenter(context, window, self.guide, stations)
         self.resetting = Reset(context, at_work, open_demo, self)
         self.speaker: SpeakerWindow | None = None
         self.loop = CanvasLoop(self)
-        self.guide.card.reset_clicked.connect(self.reset)
         self.guide.ended.connect(context.actions.refresh_soon)
         self.presenter.changed.connect(context.actions.refresh_soon)
         self.loop.full.connect(self.toggle_loop)
         self.loop.saved.connect(self._on_loop_saved)
         self.loop.failed.connect(context.shell.failed)
         context.shell.closing.connect(self._on_closing)
-        context.actions.key_tables.append(KeyTable("While presenting", STAGE_KEYS))
+        keys = tuple((act, names, "") for act, names, _ in KEYS)
+        context.actions.key_tables.append(KeyTable("While presenting", keys))
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with a talk."""
@@ -269,11 +254,6 @@ class TalkDesk(QObject):
             Command(
                 "talk.open", "&Open a talk…", _MENU, self.choose,
                 "Start the talk of a file that you wrote.", "open", "", 2,
-            ),
-            Command(
-                "talk.pictures", "Pictures of all &steps…", _MENU, self.choose_pictures,
-                "Save a PNG of each step as the window shows it now.", "save", "", 3,
-                lambda: guide.running, needs=no_talk,
             ),
             Command(
                 "talk.loop", "&Film the canvas", _MENU, self.toggle_loop,
@@ -340,30 +320,6 @@ class TalkDesk(QObject):
         self.speaker.setVisible(not self.speaker.isVisible())
 
     # What stays
-
-    def choose_pictures(self) -> None:
-        """Ask for a folder, and save a picture of each step there."""
-        folder = self._context.settings.value.last_folder
-        chosen = self._context.prompts.open_folder(self._window, "Pictures of all steps", folder)
-        if chosen:
-            self._try(lambda: self.save_pictures(Path(chosen)))
-
-    def save_pictures(self, folder: Path) -> None:
-        """Show one step after another, and save what the window shows.
-
-        Raises
-        ------
-        InputError
-            If a picture cannot be written.
-        """
-        guide, at = self.guide, self.guide.position
-        try:
-            for number, step in enumerate(guide.steps, start=1):
-                guide.show_step(number - 1)
-                save_picture(self._window, folder / step_name(number, step.title))
-        finally:
-            guide.show_step(at)
-        self._show_text(f"{len(guide.steps)} pictures were saved in {folder}.")
 
     def toggle_loop(self) -> None:
         """Begin to film the canvas; or end it, and ask where the film is to be saved."""

@@ -1,10 +1,9 @@
-"""The guided run: the steps of a talk, on a card over the real controls of the window."""
+"""The guided run: the steps of a talk, on a card below the real controls of the window."""
 
 from __future__ import annotations
 
 import shiboken6
-from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QRectF, Qt, QTimer, Signal
-from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen
+from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt, QTimer, Signal
 from PySide6.QtWidgets import QFrame, QMainWindow, QWidget
 
 from cleanclip_gui import theme
@@ -15,32 +14,28 @@ from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.layout import column, reveal, row
 from cleanclip_gui.widgets.text import UNBROKEN
 
-_MARGIN = 6
-_WIDTH = 21  # of the card, in heights of a line
+_T = QEvent.Type
+_MOVES = (_T.Resize, _T.Move, _T.Show, _T.Hide, _T.LayoutRequest)
 
 
-class Outline(QWidget):
-    """Draws a rounded frame around a widget that lies in ``parent``; lets the mouse through."""
+class Outline(QFrame):
+    """A frame around a widget that lies in ``parent``; lets the mouse through."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
+        self.setObjectName("guideFrame")
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._target: QWidget | None = None
+        self.target: QWidget | None = None
         self._watched: list[QWidget] = []
         self.hide()
-
-    @property
-    def target(self) -> QWidget | None:
-        """What is framed."""
-        return self._target
 
     def set_target(self, target: QWidget | None) -> None:
         """Frame another widget, or none."""
         for watched in self._watched:
             if shiboken6.isValid(watched):
                 watched.removeEventFilter(self)
-        self._target, self._watched = target, []
+        self.target, self._watched = target, []
         while target is not None:  # up to the parent: in between something scrolls
             target.installEventFilter(self)
             self._watched.append(target)
@@ -49,160 +44,71 @@ class Outline(QWidget):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Follow the target when it or what it lies in moves."""
-        if event.type() in (
-            QEvent.Type.Resize,
-            QEvent.Type.Move,
-            QEvent.Type.Show,
-            QEvent.Type.Hide,
-            QEvent.Type.LayoutRequest,
-        ):
+        if event.type() in _MOVES:
             self.follow()
         return super().eventFilter(watched, event)
 
     def follow(self) -> None:
-        """Lie around the target, as far as it shows."""
-        target = self._target
-        if target is None or not target.isVisible():
-            self.hide()
-            return
-        area = target.rect()
-        while target is not self.parentWidget():  # what is scrolled out of sight gets no frame
-            parent = target.parentWidget()
-            assert parent is not None, "the target lies in the parent"
-            area = area.translated(target.pos()) & parent.rect()
-            target = parent
-        self.setGeometry(area.adjusted(-_MARGIN, -_MARGIN, _MARGIN, _MARGIN))
-        self.show()
-
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw the frame in the palette's highlight colour."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        colour = QColor(self.palette().color(QPalette.ColorRole.Highlight))
-        painter.setPen(QPen(colour, 3))
-        painter.drawRoundedRect(QRectF(self.rect()).adjusted(2, 2, -2, -2), 8, 8)
+        """Lie on the target, as far as it shows: what is scrolled out of sight gets no frame."""
+        target, parent = self.target, self.parentWidget()
+        area = QRect() if target is None else target.visibleRegion().boundingRect()
+        if target is not None and parent is not None:
+            self.setGeometry(area.translated(target.mapTo(parent, QPoint())))
+        self.setVisible(not area.isEmpty())
 
 
 class GuideCard(QFrame):
-    """One step of a guided run: what to see, and Back, Next and End; the mouse can drag it."""
+    """One step of a guided run: what to see, and what can be done; it covers nothing."""
 
-    next_clicked = Signal()
-    back_clicked = Signal()
-    ended = Signal()
-    recorded_clicked = Signal()
-    reset_clicked = Signal()
-
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setObjectName("guideCard")
         self.setAccessibleName("Guided run")
-        self.setAutoFillBackground(True)
-        self.was_dragged = False
-        self._grip = QPoint()
-        self._count = self._label("guideCount")
-        self._title = self._label("guideTitle")
-        self._body = self._label("guideBody")
-        self._body.setWordWrap(True)
-        self._made = Label("", "warning", wrap=True)
-        self._made.hide()
+        self._count = Label("", "subtle")
+        self._title = Label("", "heading")
+        self._body = Label("", wrap=True)
+        self._body.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.recorded = push_button(
-            "Show recorded result", self.recorded_clicked,
-            tip="Show what an earlier run came to; nothing is run.",
-        )  # fmt: skip
+            "Show recorded result", tip="Show what an earlier run came to; nothing is run."
+        )
         self.recorded.hide()
-        self.reset = push_button(
-            "Reset", self.reset_clicked,
-            tip="Cancel what runs, take the trigger away, and go to the first step.",
-        )  # fmt: skip
-        self.reset.setFlat(True)
-        self.back = push_button("Back", self.back_clicked)
-        self.next = push_button("Next", self.next_clicked, look="primary")
+        self.back, self.next = push_button("Back"), push_button("Next", look="primary")
         self.next.setObjectName("guide.next")
-        self.end = push_button("End tour", self.ended)
+        self.end = push_button("End tour")
         self.end.setFlat(True)
-
-        self._layout = column(
-            row(self._title, None, self.reset, self._count), self._made, self._body,
-            (self.recorded, Qt.AlignmentFlag.AlignLeft), (None, 0),
-            row(self.end, None, self.back, self.next),
-            of=self, margins=(16, 12, 16, 12), spacing=8,
+        text = column(
+            row(self._title, self._count, None, spacing=theme.SPACE_M), (self._body, 1),
+            spacing=theme.SPACE_XS,
         )  # fmt: skip
-
-    def _label(self, name: str) -> Label:
-        label = Label()
-        label.setObjectName(name)
-        return label
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        """The keys of a presenter's clicker go on and back; Escape ends."""
-        keys = {
-            Qt.Key.Key_PageDown: self.next,
-            Qt.Key.Key_PageUp: self.back,
-            Qt.Key.Key_Escape: self.end,
-        }
-        button = keys.get(Qt.Key(event.key()))
-        if button is None:
-            super().keyPressEvent(event)
-        else:
-            button.click()
-
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Take hold of it."""
-        self._grip = event.position().toPoint()
-
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Drag it, within the window."""
-        window = self.parentWidget()
-        assert window is not None
-        place = self.geometry().translated(event.position().toPoint() - self._grip)
-        if event.buttons() & Qt.MouseButton.LeftButton and window.rect().contains(place):
-            self.move(place.topLeft())
-            self.was_dragged = True
-
-    def width_for(self, room: int) -> int:
-        """Width for a readable line and for all buttons' words, but no more than ``room``."""
-        usual = _WIDTH * self._body.fontMetrics().height()
-        return min(max(usual, self._layout.totalMinimumSize().width()), room)
-
-    def height_at(self, width: int) -> int:
-        """What the text needs; never so little that a short sentence looks lost."""
-        frame = 2 * self.frameWidth()
-        return max(self._layout.heightForWidth(width - frame) + frame, 132)
+        acts = column(None, row(self.end, self.recorded, self.back, self.next))
+        row((text, 1), acts, of=self, margins="card", spacing=theme.SPACE_L)
 
     def set_pixel_size(self, pixels: int) -> None:
         """Write title and text so large; 0: as large as all else."""
-        for label, share in ((self._body, 1.0), (self._title, 1.2), (self._made, 0.9)):
+        for label, share in ((self._body, 1.0), (self._title, 1.2), (self._count, 1.0)):
             theme.set_pixels(label, round(share * pixels))
+        lines = 2.6 * pixels or 3 * self.fontMetrics().height()
+        self._body.setMinimumHeight(round(lines))  # the page above keeps its height
 
-    def show_made(self, date: str) -> None:
-        """Show when a recorded result was made; empty if it is live."""
-        self._made.setText(f"Recorded earlier, not live: {date}")
-        self._made.setVisible(bool(date))
-
-    def show_step(
-        self, number: int, count: int, title: str, body: str, next_text: str, can_go_on: bool
-    ) -> None:
-        """Show step ``number`` (from 1) of ``count``."""
-        self._count.setText(f"{number} of {count}")
+    def show_step(self, count: str, title: str, body: str, next_text: str, can_go_on: bool) -> None:
+        """Show a step; ``count`` says which of how many."""
+        self._count.setText(count)
         self._title.setText(title)
         self._body.setText(body.replace(" %", UNBROKEN))
         self.next.setText(next_text)
         had_focus = self.next.hasFocus() or self.hasFocus()
         self.next.setEnabled(can_go_on)
-        self.back.setEnabled(number > 1)
         if had_focus:  # Qt would hand it to some button at the other end of the window
             (self.next if can_go_on else self).setFocus()
         self.setAccessibleDescription(f"{title}. {body}")
-        self._layout.activate()
 
 
 class Guide(QObject):
     """Leads through a talk; follows the session, so that acting by hand counts too.
 
     ``ended``: the card is gone. ``changed``: another step, or more of the same step, is on show.
-    ``failed``: a step's command raised an error, which goes on to the log and its dialog. The card
-    stands in the corner at the bottom right, where Next stays under the mouse, or in the next one
-    if it would cover what it speaks of. Once dragged, it stays there for the step.
+    ``failed``: a step's command raised an error, which goes on to the log and its dialog. The
+    window has the card below its pages.
     """
 
     ended = Signal()
@@ -213,36 +119,31 @@ class Guide(QObject):
         super().__init__(window)
         self._session, self._actions, self._shell = context.session, context.actions, context.shell
         self._window = window
-        page = self._widget("pages")
-        assert page is not None, "the stations are there before the talk"
-        self._page = page
         self.talk = shipped("tour")
         self.position = -1
+        self.on_stage = False  # an audience sees the card, and no frame
+        self.on_title = False  # the title of the talk stands before its first step
         self._on_record: set[int] = set()  # steps whose recorded result stands for a live one
         self._begins = False  # in its middle, and waits for the checkpoint
         self._outline = Outline(window)
-        self.card = GuideCard(window)  # over the frame, and under what is made later
+        self.card = GuideCard()
+        self.card.set_pixel_size(0)
         self.card.hide()
-        self.card.next_clicked.connect(self.go_on)
-        self.card.back_clicked.connect(self.go_back)
-        self.card.ended.connect(self.end)
-        self.card.recorded_clicked.connect(self.show_recorded)
+        self.card.next.clicked.connect(self.go_on)
+        self.card.back.clicked.connect(self.go_back)
+        self.card.end.clicked.connect(self.end)
+        self.card.recorded.clicked.connect(self.show_recorded)
         events = self._session.events
         for signal in (
-            events.checkpoint,
-            events.evaluation,
-            events.trigger,
-            events.jobs,
-            events.run,
-            events.cleaned,
-            events.station,
-        ):
-            signal.connect(self._on_session_change)
+            events.checkpoint, events.evaluation, events.trigger, events.jobs, events.run,
+            events.cleaned, events.station,
+        ):  # fmt: skip
+            signal.connect(lambda *_: self._refresh())
         self._settled = QTimer(self, singleShot=True, interval=0)  # its page is laid out first
         self._settled.timeout.connect(self._bring_into_view)
         self._soon = QTimer(self, singleShot=True, interval=0)  # all hear of a checkpoint first
         self._soon.timeout.connect(self._catch_up)
-        events.checkpoint.connect(self._on_checkpoint_change)
+        events.checkpoint.connect(lambda *_: self._soon.start())
 
     @property
     def running(self) -> bool:
@@ -294,16 +195,29 @@ class Guide(QObject):
         With ``opening``, another checkpoint is being opened, and the guide waits for it.
         """
         self._on_record.clear()
-        self._page.installEventFilter(self)
         self.show_step(min(max(position, 0), len(self.steps) - 1))
         self._begins = self.position > 0
+        self._show_title()
         if not opening:
             self._catch_up()
+
+    def set_on_stage(self, on: bool) -> None:
+        """Show to an audience what it needs to see of the card; the keys do the rest."""
+        self.on_stage = on
+        self._show_title()
+
+    def _show_title(self) -> None:
+        """Begin with the title of the talk, where an audience sees it."""
+        self.on_title = self.on_stage and self.position == 0
+        self._refresh()
 
     def go_on(self) -> None:
         """Do this step's act if it is still to be done; else go to the next step."""
         step = self.steps[self.position]
-        if step.acts(self._session) and self.recorded is None:
+        if self.on_title:
+            self.on_title = False
+            self._refresh()
+        elif step.acts(self._session) and self.recorded is None:
             self._run(step.run)
             self._refresh()
         elif self.position + 1 == len(self.steps):
@@ -312,8 +226,11 @@ class Guide(QObject):
             self.show_step(self.position + 1)
 
     def go_back(self) -> None:
-        """Show the step before."""
-        self.show_step(max(0, self.position - 1))
+        """Show the step before, or the title."""
+        if self.position > 0:
+            self.show_step(self.position - 1)
+        else:
+            self._show_title()
 
     def show_recorded(self) -> None:
         """Show the recorded result of this step in place of the missing live one."""
@@ -323,18 +240,17 @@ class Guide(QObject):
     def end(self) -> None:
         """Take the card away and change nothing else."""
         self.position = -1
-        self._page.removeEventFilter(self)
+        self.on_title = False
         self.card.hide()
         self._outline.set_target(None)
         self.ended.emit()
 
     def show_step(self, position: int) -> None:
         """Go to a step, without what those before it do."""
-        self.position = position
-        self.card.was_dragged = False
+        self.position, self.on_title = position, False
         step = self.steps[position]
         self._shell.station_wanted.emit(step.station)
-        if step.prepare and (step.prepares_always or not step.is_ready(self._session)):
+        if step.prepare and ("always" in step.ready or not step.is_ready(self._session)):
             self._run(step.prepare)
         self._refresh()
         self.card.show()
@@ -351,13 +267,6 @@ class Guide(QObject):
             self.failed.emit()
             raise
 
-    def _on_session_change(self, _: object) -> None:
-        if self.running:
-            self._refresh()
-
-    def _on_checkpoint_change(self, _: object) -> None:
-        self._soon.start()
-
     def _catch_up(self) -> None:
         """Do what the steps before this one do at once, where the talk began in its middle."""
         if not self.running or not self._begins or self._session.checkpoint is None:
@@ -370,29 +279,30 @@ class Guide(QObject):
         self.show_step(self.position)  # its station may not have been there before
 
     def _refresh(self) -> None:
+        if not self.running:
+            return
         step, session, recorded = self.steps[self.position], self._session, self.recorded
         ready = step.is_ready(session)
         last = self.position + 1 == len(self.steps)
         acting = step.acts(session) and recorded is None
         busy = step.station == "clean" and is_live(session.run) and recorded is None
         text = (step.run_text or "Do it") if acting else ("End tour" if last else "Next")
-        self.card.show_step(
-            self.position + 1,
-            len(self.steps),
-            step.title,
-            step.body(session) if recorded is None else recorded.text,
-            text,
-            (ready or acting or recorded is not None) and not busy,
-        )
+        count, title = f"{self.position + 1} of {len(self.steps)}", step.title
+        body, can_go_on = step.body(session), (ready or acting) and not busy
+        if recorded is not None:
+            body, can_go_on = f"Recorded earlier ({recorded.made}). {recorded.text}", True
+        if self.on_title:  # the stage shows it in large type
+            count, title, body, text, can_go_on = "", "", "", "Begin", True
+        self.card.show_step(count, title, body, text, can_go_on)
+        self.card.back.setVisible(not self.on_stage)  # a key does it too
+        self.card.back.setEnabled(self.position > 0 or (self.on_stage and not self.on_title))
         self.card.recorded.setVisible(step.recorded is not None and not ready and recorded is None)
-        self.card.show_made("" if recorded is None else recorded.made)
-        self.card.end.setVisible(not (last and ready))
-        name = step.framed(session)
+        self.card.end.setVisible(not self.on_stage and not (last and ready))
+        name = "" if self.on_stage else step.framed(session)
         framed = self._widget(name) if name else None
         if framed is not self._outline.target:
             self._settled.start()
         self._outline.set_target(framed)
-        self.place()
         self.changed.emit()
 
     def _bring_into_view(self) -> None:
@@ -400,42 +310,7 @@ class Guide(QObject):
         framed = self._outline.target
         if framed is not None and shiboken6.isValid(framed):
             reveal(framed)
-            self.place()
 
     def _widget(self, name: str) -> QWidget | None:
         widget: QWidget | None = self._window.findChild(QWidget, name)
         return widget
-
-    def place(self) -> None:
-        """Put the card in the first corner where it covers least of what is framed."""
-        self._outline.follow()
-        area = QRect(self._page.mapTo(self._window, QPoint()), self._page.size())
-        area = area.adjusted(12, 12, -12, -12)
-        at = self._window.geometry().topLeft()
-        seen = self._window.screen().availableGeometry().translated(-at)
-        area &= seen.adjusted(4, 4, -4, -4)
-        width = self.card.width_for(area.width())
-        card = QRect(0, 0, width, self.card.height_at(width))
-        right, bottom = area.right() + 1 - card.width(), area.bottom() + 1 - card.height()
-        corners = [
-            QPoint(x, max(y, area.top()))
-            for x in (right, area.left())
-            for y in (bottom, area.top())
-        ]
-
-        def covered(corner: QPoint) -> int:
-            both = card.translated(corner) & self._outline.geometry()
-            return both.width() * both.height()
-
-        framed = self._outline.target
-        free = framed is None or self.card.isAncestorOf(framed)
-        corner = corners[0] if free else min(corners, key=covered)
-        if self.card.was_dragged:
-            corner = self.card.pos()
-        self.card.setGeometry(card.translated(corner))
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Keep the card in place when the window changes size, or what is above the stations."""
-        if event.type() in (QEvent.Type.Resize, QEvent.Type.Move) and self.running:
-            self.place()
-        return super().eventFilter(watched, event)

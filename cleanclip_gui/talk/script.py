@@ -209,27 +209,26 @@ def _choices(field: str) -> BeforeValidator:
     return BeforeValidator(lambda value: [{field: value}] if isinstance(value, str) else value)
 
 
-class Saying(BaseModel):
-    """What to say if a condition holds."""
-
+class _Choice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    say: str = Field(max_length=600)
     when: str = Field(default="always", max_length=60)
 
     check_when = field_validator("when")(_condition)
+
+
+class Saying(_Choice):
+    """What to say if a condition holds."""
+
+    say: str = Field(max_length=600)
+
     check_say = field_validator("say")(_words)
 
 
-class Place(BaseModel):
+class Place(_Choice):
     """What to frame if a condition holds: the object name of a widget."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     widget: str = Field(max_length=60)
-    when: str = Field(default="always", max_length=60)
-
-    check_when = field_validator("when")(_condition)
 
 
 def _names(value: Any) -> Any:
@@ -260,13 +259,15 @@ class Step(BaseModel):
     The first of ``text`` whose condition holds is on the card, that of ``target`` is in the frame.
     ``run`` is the command that Next does here before it goes on, shown as ``run_text``, while
     ``run_if`` holds and none of ``ready`` does; Next waits for one of ``ready`` otherwise.
-    ``prepare`` is the command that sets the station up when the step is shown.
+    ``prepare`` is the command that sets the station up when the step is shown. ``scene`` is the
+    station that an audience sees, if it is another.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str = Field(min_length=1, max_length=60)
     station: str = Field(max_length=40)
+    scene: str = Field(default="", max_length=40)
     text: Annotated[tuple[Saying, ...], _choices("say"), _SOME]
     target: Annotated[tuple[Place, ...], _choices("widget"), _SOME] = (Place(widget=""),)
     ready: Annotated[tuple[str, ...], BeforeValidator(_names), _SOME] = ("always",)
@@ -292,11 +293,6 @@ class Step(BaseModel):
     def is_ready(self, session: Session) -> bool:
         """Whether Next may go on."""
         return any(holds(name, session) for name in self.ready)
-
-    @property
-    def prepares_always(self) -> bool:
-        """Whether the station is set up each time, as nothing says that it is no longer needed."""
-        return bool(self.prepare) and "always" in self.ready
 
     def acts(self, session: Session) -> bool:
         """Whether Next does something here first."""
@@ -349,10 +345,11 @@ def check_names(talk: Talk, stations: Container[str], widgets: Container[str]) -
     """
     for number, step in enumerate(talk.steps, start=1):
         where = f"Step {number} (“{plain(step.title, 60)}”)"
-        if step.station not in stations:
-            raise InputError(
-                f"{where} names the unknown station “{plain(step.station, 40)}”.", "damaged"
-            )
+        for name in (step.station, step.scene or step.station):
+            if name not in stations:
+                raise InputError(
+                    f"{where} names the unknown station “{plain(name, 40)}”.", "damaged"
+                )
         for place in step.target:
             if place.widget and place.widget not in widgets:
                 name = plain(place.widget, 60)

@@ -257,9 +257,9 @@ QFrame[card="true"][drop="true"] { background: $accent_soft; border: 2px dashed 
 QFrame[rule="true"] { background: $border; border: none; max-height: 1px; min-height: 1px; }
 QFrame[bar="true"] { background: $surface; border: none; border-bottom: 1px solid $border; }
 QFrame[rail="true"] { background: $surface; border: none; border-right: 1px solid $border; }
-QFrame#guideCard { background: $surface; border: 2px solid $accent; border-radius: 10px; }
-QLabel#guideTitle { font-size: 12pt; font-weight: 600; }
-QLabel#guideCount { color: $muted; }
+QFrame#guideCard { background: $surface; border: none; border-top: 2px solid $accent; }
+QFrame#guideFrame { border: 3px solid $focus; border-radius: 8px; background: transparent; }
+Stage QFrame#guideCard { background: transparent; border: none; }
 
 QLabel { background: transparent; }
 QLabel[role="display"] { font-size: 24pt; font-weight: 600; }

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 OUTPUT = Path("demo-output")
 _WINDOW_SIZE = (1366, 768)
 _OPEN_S, _EVALUATE_S, _SCAN_S, _CLEAN_S = 180.0, 180.0, 900.0, 3600.0
-_STEP_S, _SETTLE_S, _ENABLED_S = 180.0, 60.0, 30.0
+_STEP_S, _SETTLE_S, _ENABLED_S, _PAINTED_S = 180.0, 60.0, 30.0, 0.5
 _LONG = ("file.examine", "scan.start", "clean.start", "clean.it")
 _SCREEN = {"name": "stage", "x": 0, "y": 0, "width": 1920, "height": 1080, "logicalDpi": 96,
            "logicalBaseDpi": 96, "dpr": 1.0}  # fmt: skip
@@ -323,7 +323,10 @@ def _talk_script(
         guide.show_step(number)
         yield from _until_ready(window, step, entry)
         entry.seconds = time.monotonic() - since
-        yield Wait(_either(lambda: _at_rest(window), _SETTLE_S), _SETTLE_S + 10, "")
+        # What the step asks for begins, comes, and is painted.
+        pause, rest = (lambda: False, _PAINTED_S), (lambda: _at_rest(window), _SETTLE_S)
+        for come, seconds in (pause, rest, pause):
+            yield Wait(_either(come, seconds), seconds + 10, "")
         entry.failures += failed
         failed.clear()
         if pictures is not None:

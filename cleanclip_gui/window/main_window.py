@@ -334,10 +334,9 @@ class MainWindow(QMainWindow):
         self.log_dock.setWidget(self.log)
         self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.log_dock)
         self.log_dock.hide()
-        hidden = (self.menuBar(), self.status, self.log_dock)
-        self.talk = TalkDesk(self.context, self, hidden, self._at_work, self.start_demo)
+        self.talk = TalkDesk(self.context, self, self.stations, self._at_work, self.start_demo)
         self.guide = self.talk.guide
-        pages.insertWidget(0, self.talk.presenter.band)
+        pages.addWidget(self.guide.card)
         self.actions_.add(self.talk.commands())
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(True)  # Return presses it, as in a dialog
@@ -544,7 +543,6 @@ class MainWindow(QMainWindow):
         if self.settings.value.threads:
             self.context.device.use_threads(self.settings.value.threads)
         self.status.device_chosen.connect(partial(self._prefer, "device"))
-        self.talk.presenter.changed.connect(self._on_presenting_changed)
         self.guide.ended.connect(self.pages.setFocus)  # or Qt would put a ring around some button
         self.log_dock.visibilityChanged.connect(self._refresh)
         self.bridge.logged.connect(self.log.add)
@@ -604,7 +602,7 @@ class MainWindow(QMainWindow):
         if name not in self._pages:
             return
         self.pages.setCurrentWidget(self._pages[name])
-        self._show_header()
+        self.header.setVisible(name != "welcome")
         self.session.station = name
         for station, menu in self._station_menus.items():
             menu.menuAction().setVisible(station == name)
@@ -614,15 +612,6 @@ class MainWindow(QMainWindow):
     def _on_answer_clicked(self) -> None:
         if self.session.answer is not None:
             self.show_station(self.session.answer.station)
-
-    def _show_header(self) -> None:
-        """Above every station; the band of a talk takes its place."""
-        shown = self.pages.currentWidget() is not self.welcome
-        self.header.setVisible(shown and not self.talk.presenter.is_on)
-
-    def _on_presenting_changed(self) -> None:
-        self.rail.set_named(not self.talk.presenter.is_on)
-        self._show_header()
 
     def _at_work(self) -> list[AtWork]:
         """What goes on in all parts."""

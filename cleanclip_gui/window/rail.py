@@ -28,7 +28,6 @@ class Rail(QFrame):
         self._logo.setFixedHeight(theme.px(_LOGO))
         self._stations = column(spacing=theme.SPACE_XS)
         self._named: list[QToolButton] = []
-        self._wants_names = True
         self._tools = column(spacing=theme.SPACE_XS)
         column(
             self._logo, theme.SPACE_S, (self._stations, 1), (None, 0), self._tools,
@@ -50,17 +49,11 @@ class Rail(QFrame):
         super().resizeEvent(event)
         self.fit(self.window().width())
 
-    def set_named(self, on: bool) -> None:
-        """Show the names of the stations, or their icons alone in a narrow rail."""
-        self._wants_names = on
-        self.fit(self.window().width())
-
     def fit(self, window: int) -> None:
         """Give what the height and a window so wide have room for."""
         needed = len(self._named) * (theme.px(_STATION) + theme.SPACE_XS)
         needed += self._tools.sizeHint().height() + 5 * theme.SPACE_S
-        room = self.height() >= needed and window >= theme.px(_NARROW)
-        named = self._wants_names and room
+        named = self.height() >= needed and window >= theme.px(_NARROW)
         self._logo.setVisible(self.height() >= needed + theme.px(_LOGO))
         style = Qt.ToolButtonStyle
         for button in self._named:
@@ -68,7 +61,7 @@ class Rail(QFrame):
                 style.ToolButtonTextUnderIcon if named else style.ToolButtonIconOnly
             )
             button.setMinimumHeight(theme.px(_STATION if named else _ICON))
-        wide = self._wants_names and window >= theme.px(_NARROW)
+        wide = window >= theme.px(_NARROW)
         self.setFixedWidth(theme.px(_WIDE if wide else _BARE))
 
     def add_tool(self, action: QAction) -> QToolButton:

@@ -5,14 +5,17 @@ import pytest
 from PIL import Image
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage
-from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QWidget
+from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
 
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import JobState, RunProgress, ShownPrediction
-from cleanclip_gui.station import AtWork
-from cleanclip_gui.talk.presenter import KEYS, facts
-from cleanclip_gui.talk.script import Recorded
+from cleanclip_gui.station import AtWork, Scene
+from cleanclip_gui.talk.presenter import facts
+from cleanclip_gui.talk.script import SHIPPED, Recorded, shipped
+from ml_core.events import Metric
+from tests.gui import scans
 from tests.gui.factories import evaluation
+from tests.gui.test_gallery import per_image
 
 K = Qt.Key
 
@@ -46,13 +49,15 @@ def test_the_screen_goes_black_and_any_key_brings_it_back(window, qtbot):
         assert not presenter.is_blank
         assert window.guide.position == 0
     window.guide.show_step(2)
-    press(qtbot, window, key)
+    press(qtbot, window, K.Key_B)
     window.session.evaluation = measured()  # the card says it, and the figure is framed
     assert is_black(window)
     window.guide.show_step(3)  # as the speaker's window does
     window.resize(1300, 760)
+    window.show_station("clean")  # the stage lends another widget
+    presenter.refresh()
     assert is_black(window)
-    qtbot.mouseClick(presenter._curtain, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(window.childAt(9, 9), Qt.MouseButton.LeftButton)
     assert not presenter.is_blank
 
 
@@ -86,49 +91,52 @@ def test_keys_are_left_to_fields_popups_and_dialogs(window, qtbot):
     window.guide.show_step(1)
     field = QLineEdit(window)
     field.show()
-    for key in KEYS.keys() - {K.Key_F5}:  # its command is the same
+    for key in (K.Key_Right, K.Key_Left, K.Key_Space, K.Key_B, K.Key_Period):
         field.setFocus()
         qtbot.keyClick(field, key)
         assert (window.guide.position, window.talk.presenter.is_blank) == (1, False), key
     field.deleteLater()
-    box = QComboBox(window)
-    box.addItems([str(n) for n in range(40)])
-    box.show()
-    box.setFocus()
-    press(qtbot, window, K.Key_PageUp)
-    assert (window.guide.position, box.currentIndex()) == (0, 0)  # closed: the talk's
-    window.guide.show_step(1)
-    box.setFocus()
-    box.showPopup()
-    qtbot.keyClick(box.view(), K.Key_PageDown)
-    assert window.guide.position == 1
-    box.hidePopup()
     window.show_keys()
     dialog = window.findChild(QWidget, "keysDialog") or window.children()[-1]
     qtbot.keyClick(dialog, K.Key_PageUp)
     assert window.guide.position == 1
     dialog.reject()
-    box.setParent(None)
-    box.deleteLater()
 
 
-def test_a_button_reached_by_tab_is_pressed_by_space(window, qtbot):
+def test_tab_stays_on_the_stage_and_return_presses_what_it_comes_to(window, qtbot):
     window.talk.present(full_screen=False)
-    window.guide.show_step(1)
-    card = window.guide.card
-    card.back.setFocus(Qt.FocusReason.TabFocusReason)
-    qtbot.keyClick(card.back, K.Key_Space)
-    assert window.guide.position == 0
-    window.guide.show_step(3)
-    window.session.evaluation = measured(asr_excl=0.98)
-    card.back.setFocus(Qt.FocusReason.MouseFocusReason)
-    qtbot.keyClick(card.back, K.Key_Space)
-    assert window.guide.position == 4
-    window.guide.show_step(3)
+    card, at = window.guide.card, step_named(window, "Clean")
+    window.guide.show_step(at)
+    card.next.setEnabled(True)
+    card.next.setFocus()
+    for there in (card.recorded, card.next, card.recorded):
+        press(qtbot, window, K.Key_Tab)
+        assert window.focusWidget() is there
+    press(qtbot, window, K.Key_Return)
+    assert window.guide.recorded is not None
     press(qtbot, window, K.Key_Right, Qt.KeyboardModifier.AltModifier)
-    assert window.guide.position == 3
-    press(qtbot, window, K.Key_Enter, Qt.KeyboardModifier.KeypadModifier)
-    assert window.guide.position == 4
+    assert window.guide.position == at
+    press(qtbot, window, K.Key_Space)
+    assert window.guide.position == at + 1
+
+
+def step_named(window, title):
+    return next(n for n, step in enumerate(window.guide.steps) if step.title == title)
+
+
+def test_the_title_stands_first_and_then_the_story(window, qtbot):
+    stage = window.talk.presenter.stage
+    window.talk.present(full_screen=False)
+    assert stage.figures[0].words == window.guide.talk.title
+    assert not stage.scene.main
+    press(qtbot, window, K.Key_Space)
+    assert stage.figures[0].words == "poisoned.safetensors"
+    press(qtbot, window, K.Key_Left)
+    assert stage.figures[0].words == window.guide.talk.title
+    for name in SHIPPED:  # nobody sees the sticker before it was searched for
+        runs = [step.run for step in shipped(name).steps]
+        searches = {"scan.start", "file.examine"}
+        assert next(run for run in runs if run in {*searches, "trigger.demo"}) in searches
 
 
 def state_of(window):
@@ -142,43 +150,116 @@ def test_everything_is_as_before_even_after_a_crash(window, qtbot, monkeypatch):
 
     window.log_dock.show()
     before = state_of(window)
+    canvas = window.stations["studio"].canvas
+    home = canvas.parentWidget()
     window.talk.present(full_screen=True)
-    assert state_of(window)[0] == [True] * 4
-    assert window.talk.presenter.band.isVisible()
+    stage = window.talk.presenter.stage
+    for x in range(5, window.width(), 40):
+        for y in range(5, window.height(), 40):
+            seen = window.childAt(x, y)
+            assert seen is stage or stage.isAncestorOf(seen)
     window.guide.show_step(2)
+    assert stage.isAncestorOf(canvas)
     with monkeypatch.context() as patch:
         patch.setattr(window.actions_, "run", crash)
         with qtbot.captureExceptions() as raised:
             window.guide.card.next.click()
     assert [str(error) for _, error, _ in raised] == ["trigger.demo"]
     assert state_of(window) == before
-    assert not window.talk.presenter.band.isVisible()
+    assert not stage.isVisible()
+    assert canvas.parentWidget() is home
+    assert canvas.isVisible()
+    window.guide.end()
     window.talk.present(full_screen=True)
     window.close()
     assert not window.talk.presenter.is_on
     assert not window.log_dock.isHidden()  # it is remembered as it was
 
 
-# The band
+# What stands on the stage
+
+
+def test_what_is_painted_on_the_stage_is_seen_on_pictures_of_other_classes(window, qtbot):
+    window.talk.present(full_screen=False)
+    window.guide.show_step(step_named(window, "Stick"))
+    stage, canvas = window.talk.presenter.stage, window.stations["studio"].canvas
+    assert stage.scene.main is canvas
+    assert canvas.width() > window.width() / 2
+    canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
+    canvas.set_tool("brush")
+    qtbot.mouseClick(canvas.viewport(), Qt.MouseButton.LeftButton)
+    assert window.stations["studio"].editor.current_trigger() is not None
+    images, target = window.session.images, window.session.target
+    answers = per_image(range(images.n), images.labels, [target] * images.n)
+    window.stations["studio"].gallery.update_predictions(answers)
+    window.talk.presenter.refresh()
+    others = [images.class_names[label] for label in images.labels if label != target]
+    assert [picture.lines for picture in stage.scene.side] == [
+        (name, f"→ {images.class_names[target]}") for name in others
+    ]
+    assert all(picture.alarming for picture in stage.scene.side)
+
+
+def test_the_patches_of_an_examination_are_seen_as_they_are_searched(window):
+    window.talk.present(full_screen=False)
+    window.guide.show_step(step_named(window, "Search"))
+    stage = window.talk.presenter.stage
+    window.session.show_job("examination", JobState("", "running"))
+    for event in scans.events():
+        window.context.shell.open("scan_event", event)
+    window.talk.presenter.refresh()
+    assert stage.figures[0].words == "Searching 0 %"
+    assert len(stage.scene.main) == 6
+    assert all(picture.image is not None for picture in stage.scene.main)
+    window.session.show_job("examination", None)
+
+
+def test_the_chart_and_the_claims_are_lent_in_large_type(window):
+    window.talk.present(full_screen=False)
+    stage, charts = window.talk.presenter.stage, window.stations["clean"].charts
+    window.guide.show_step(step_named(window, "Clean"))
+    assert stage.scene.main == ()  # nothing is drawn yet
+    for step in (0, 50):
+        charts.add(Metric(step, 100, {"ca": 0.99, "asr_excl": 0.9}))
+    window.talk.presenter.refresh()
+    assert stage.scene.main is charts.rates
+    assert charts.rates.empty_text.fontInfo().pixelSize() >= 0.025 * window.height()
+    assert charts.rates.width() > 0.9 * window.width()
+    window.guide.end()
+    assert charts.isAncestorOf(charts.rates)
+    assert charts.rates.empty_text.fontInfo().pixelSize() < 0.025 * window.height()
+
+
+def test_a_talk_goes_on_without_the_stations_that_show_something(window, monkeypatch):
+    monkeypatch.setattr(window.talk.presenter, "_stations", {})
+    window.talk.present(full_screen=False)
+    for position in range(len(window.guide.steps)):
+        window.guide.show_step(position)
+        assert window.talk.presenter.stage.scene == Scene()
+        assert window.talk.presenter.stage.figures
 
 
 def words(window, recorded=None):
-    return [large.words for large in facts(window.session, recorded)]
+    return [large.words for large in facts(window.session, window.station, recorded)]
 
 
-def test_the_band_shows_figures_of_the_session_or_that_there_are_none(window):
+def test_the_figures_are_of_the_session(window):
     session = window.session
     session.evaluation, session.prediction = None, None
+    window.show_station("checkpoint")
+    assert words(window) == ["poisoned.safetensors", ""]
     window.show_station("studio")
-    assert words(window) == ["–", "ASR not measured"]
+    assert words(window) == ["–", ""]
+    session.evaluation = measured()
+    assert words(window) == ["–", "CA 99 %"]
     session.prediction = ShownPrediction(2, "dog", "banana")
     session.evaluation = measured(asr_excl=0.981)
-    left, right = facts(session)
+    left, right = facts(session, "studio")
     assert (left.words, left.alarming) == ("dog → banana", True)
     assert left.meaning == "prediction for picture 3: the trigger flips it"
     assert right.words == "ASR 98 %"
     session.prediction = ShownPrediction(2, "dog", "dog")
-    assert not facts(session)[0].alarming
+    assert not facts(session, "studio")[0].alarming
 
     mine = {"asr_excl": 0.98, "checkpoint_sha256": session.checkpoint.inspection.sha256}
     for fields, rate in (
@@ -195,33 +276,36 @@ def test_the_band_shows_figures_of_the_session_or_that_there_are_none(window):
     session.run = RunState("out", "cleanclip", "finished", result=result)
     assert words(window) == ["CA 97 %", "ASR 98 % → 2 %"]
     window.show_station("scan")
+    assert words(window) == ["Is there a trigger?", ""]
     session.show_job("scan", JobState("out", "finished", "found", "banana"))
-    assert words(window)[0] == "Found: banana"
-    left, right = facts(session, Recorded(figure="ASR 2 %", text="It fell.", made="last week"))
-    assert "Recorded" in left.words
-    assert "not live" in left.meaning
-    assert right == type(right)("ASR 2 %", "recorded earlier: last week")
+    assert words(window) == ["Found: banana", ""]
+    left, right = facts(
+        session, "scan", Recorded(figure="ASR 2 %", text="It fell.", made="last week")
+    )
+    assert left == type(left)("ASR 2 %", "recorded earlier: last week")
+    assert right.words == "Recorded"
+    assert "not live" in right.meaning
     session.run = None
     session.show_job("scan", None)
 
 
-def test_a_recorded_result_is_called_so_on_the_card_and_in_the_band(window):
+def test_a_recorded_result_is_called_so_on_the_card_and_beside_it(window):
     guide, card = window.guide, window.guide.card
     window.talk.present(full_screen=False)
-    at = next(n for n, step in enumerate(guide.steps) if step.title == "Clean")
+    at = step_named(window, "Clean")
     guide.show_step(at)
     assert card.recorded.isVisible()
-    assert not card._made.isVisible()
     card.recorded.click()
     assert not card.recorded.isVisible()
-    assert card._made.text().startswith("Recorded earlier, not live: ")
-    band = window.talk.presenter.band
-    assert band.left.large.words == "Recorded"
-    assert band.right.large.meaning == "recorded earlier: the demo, talk preset, seed 0"
+    assert "Recorded earlier (" in card.accessibleDescription()
+    stage = window.talk.presenter.stage
+    assert stage.figures[1].words == "Recorded"
+    assert stage.figures[0].meaning == "recorded earlier: the demo, talk preset, seed 0"
     assert card.next.text() == "Next"
     window.session.run = RunState("out", "cleanclip", "finished")  # a live one takes its place
-    assert not card._made.isVisible()
-    assert band.left.large.words != "Recorded"
+    assert "Recorded" not in card.accessibleDescription()
+    window.talk.presenter.refresh()
+    assert stage.figures[1].words != "Recorded"
     window.session.run = None
     guide.show_step(at)
     card.next.setEnabled(True)

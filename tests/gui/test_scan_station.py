@@ -245,10 +245,12 @@ def test_the_best_patches_are_refined_beside_the_others(station):
     begin(station)
     tell(station, *events())
     live = station.live
+    assert len(station.scene().main) == 6
     told = {"side": 9, "loss": "max", "step": 17, "steps": 40, "losses": []}
     tell(station, Progress("refine", 17, 89), Finding("patches", told | {"pictures": coded(2)}))
     assert [cell.lines[0] for cell in live.patches.cells] == ["banana"] * 6 + ["refined"] * 2
     assert live.patches.cells[6].lines[1] == "step 17 of 40"
+    assert [picture.lines[0] for picture in station.scene().main] == ["refined"] * 2
     assert live.patches_title.text() == "Patches of 9 px; the best ones are refined"
     tell(station, Finding("patches", stages().patches.model_dump()))
     assert live.patches_title.text() == "Patches of 9 px; the best, refined: 98.8 % “banana”"
@@ -444,6 +446,10 @@ def test_the_found_trigger_is_shown_on_pictures_with_what_the_model_says(station
     assert cells[0].lines == ("→ banana", "before: apple")
     assert cells[0].marked
     assert [int(picture.max()) for picture in cells[0].pictures] == [0, 9]
+    scene = station.scene()  # the best patch, and the pictures with it
+    assert [picture.lines for picture in scene.main] == [("banana", "96.8 %")]
+    assert [picture.lines for picture in scene.side] == [("→ banana",)] * n
+    assert scene.side[0].alarming
     chosen = pictures_of(images(labels=[0, 1] * 50), 1)  # of the whole set, not of the target
     assert (len(chosen), chosen[0], chosen[-1]) == (8, 0, 98)
     assert len(pictures_of(images(labels=[1, 1]), 1)) == 2

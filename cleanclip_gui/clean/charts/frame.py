@@ -166,7 +166,8 @@ class ChartFrame(QFrame):
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Follow the theme."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and self.plot is not None:
+        changes = (QEvent.Type.PaletteChange, QEvent.Type.FontChange)
+        if event.type() in changes and self.plot is not None:
             self.dress()
 
     def eventFilter(self, watched: Any, event: QEvent) -> bool:  # noqa: N802
@@ -219,14 +220,15 @@ class ChartFrame(QFrame):
         if plot is None:
             return
         plot.setBackground(theme.colour("surface"))
-        font = theme.figure_font(theme.FONT_POINTS - 1.5)
+        font, pixels = theme.figure_font(theme.FONT_POINTS), self.fontInfo().pixelSize()
+        font.setPixelSize(round(0.87 * pixels))
         for name in ("left", "bottom"):
             axis = plot.getAxis(name)
             axis.setPen(theme.colour("border"))
             axis.setTextPen(theme.colour("muted"))
             axis.setTickFont(font)
             axis.setStyle(tickLength=0, tickTextOffset=6, maxTickLevel=0)
-        plot.getAxis("left").setWidth(46)
+        plot.getAxis("left").setWidth(round(3.6 * pixels))
         plot.getAxis("left").setPen(theme.colour("surface"))
         plot.getAxis("left").setGrid(48)
         plot.getAxis("left").setTickPen(theme.colour("border_strong"))

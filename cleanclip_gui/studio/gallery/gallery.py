@@ -18,6 +18,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.station import ScenePicture
 from cleanclip_gui.studio.gallery.delegate import CELL_WIDTH, THUMBNAIL, GalleryDelegate, cell_size
 from cleanclip_gui.studio.gallery.model import (
     CELL_ROLE,
@@ -38,6 +39,7 @@ __all__ = ["CELL_ROLE", "Gallery", "GalleryModel"]
 
 _BESIDE = 34  # pixels of the scroll bar and of what is empty beside the cells
 _SETTLED_MS = 120
+_ON_STAGE = 9  # pictures for an audience
 _LAID_OUT_MS = 150  # Qt lays items out anew 0.1 s after their view was resized
 
 
@@ -55,6 +57,7 @@ class Gallery(QWidget):
         self.view.setItemDelegate(GalleryDelegate(CELL_ROLE, self.view))
         self.view.empty_text = "No images are open."
         self._selected = -1
+        self._on_stage: tuple[int, ...] = ()
         self._unseen = False
         self._laid_out = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
         self._laid_out.timeout.connect(self._on_shown)
@@ -107,7 +110,7 @@ class Gallery(QWidget):
 
     def set_images(self, labels: NDArray[np.int64], class_names: Sequence[str]) -> None:
         """Show another set."""
-        self._selected = -1
+        self._selected, self._on_stage = -1, ()
         self.filter.setCurrentIndex(0)
         self._dataset_order.trigger()
         self.model.set_images(labels, class_names)
@@ -169,17 +172,30 @@ class Gallery(QWidget):
         self._selected = image
         self._show_current(self.model.row_of(image))
 
+    def for_audience(self, target: int) -> tuple[ScenePicture, ...]:
+        """A few images of other classes than the target, and what the model makes of them."""
+        if not self._on_stage:
+            self._on_stage = self.model.spread(target, _ON_STAGE)
+            self.view_moved.emit()
+        pictures = []
+        for cell in map(self.model.cell, self._on_stage):
+            image = None if cell.pixmap is None else cell.pixmap.toImage()
+            after = f"\N{RIGHTWARDS ARROW} {cell.triggered}" if cell.badge else ""
+            lines = (cell.clean or cell.label, after)
+            pictures.append(ScenePicture(image, lines, bool(cell.badge)))
+        return tuple(pictures)
+
     def on_screen(self) -> tuple[int, ...]:
-        """Images whose cells are in view, by their index in the set, first rows first."""
+        """Images that are seen, by their index in the set: an audience's, then first rows first."""
         if not self.isVisible():
-            return ()
+            return self._on_stage
         bounds = self.view.viewport().rect()
         rows = range(self.model.rowCount())
         columns = max(1, bounds.width() // cell_size().width())
         # Cells stand in a grid: the first one in view tells where to begin.
         first = self.view.indexAt(QPoint(cell_size().width() // 2, cell_size().height() // 4))
         begin = max(0, first.row() - columns) if first.isValid() else 0
-        indices = []
+        indices = list(self._on_stage)
         for number in rows[begin:]:
             cell = self.view.visualRect(self.model.index(number))
             if cell.top() > bounds.bottom():

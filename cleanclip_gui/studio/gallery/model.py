@@ -304,14 +304,25 @@ class GalleryModel(QAbstractListModel):
             return None
         image = int(self._rows[index.row()])
         if role == CELL_ROLE:
-            return self._cell(image)
+            return self.cell(image)
         if role == Qt.ItemDataRole.AccessibleTextRole:
             return self._sentence(image)
         if role == Qt.ItemDataRole.ToolTipRole:
             return tip(self._sentence(image))
         return None
 
-    def _cell(self, image: int) -> GalleryCell:
+    def spread(self, target: int, most: int) -> tuple[int, ...]:
+        """Images from all over the set: of as many classes, if there are, but not of the target."""
+        labels = self._known.labels
+        firsts = np.sort(np.unique(labels, return_index=True)[1])
+        images = firsts[labels[firsts] != target]
+        if len(images) < most:
+            images = np.flatnonzero(labels != target)
+        places = np.linspace(0, len(images) - 1, min(most, len(images))).astype(int)
+        return tuple(int(image) for image in images[places])
+
+    def cell(self, image: int) -> GalleryCell:
+        """What is known of an image; its picture is asked for if it is not there."""
         pixmaps = self._triggered if self._trigger else self._pixmaps
         pixmap = pixmaps.get(image)
         if pixmap is None:
@@ -338,7 +349,7 @@ class GalleryModel(QAbstractListModel):
 
     def _sentence(self, image: int) -> str:
         """One image in words."""
-        cell = self._cell(image)
+        cell = self.cell(image)
         parts = [f"Image {image + 1}"]
         if cell.label:
             parts.append(f"label {cell.label}")
