@@ -222,7 +222,7 @@ class ScanStation(QWidget):
         return True
 
     def scene(self) -> Scene:
-        """The patches as they are searched and sharpened; then the best, and what it does."""
+        """The patches as they are searched and refined; then the best, and what it does."""
         if self.scanning.is_running or "examination" in self.session.jobs:
             patches = self.live.patches.for_audience(2)
             return Scene(patches[self.scanning.live.starts :] or patches)

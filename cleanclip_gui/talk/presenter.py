@@ -15,7 +15,7 @@ from cleanclip_gui.talk.guide import Guide
 from cleanclip_gui.talk.script import Recorded, measured, of_result
 from cleanclip_gui.talk.stage import Large, Stage
 from cleanclip_gui.widgets.text import NOT_MEASURED, percent, plain
-from ml_core.detection.scan.records import TITLES
+from ml_core.detection.scan.records import answer
 
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
@@ -93,16 +93,15 @@ def _of_cleaning(session: Session) -> tuple[Large, Large]:
 def _of_job(session: Session, kind: str) -> Large:
     job = session.jobs.get(kind)
     if job is None:
-        return Large("Is there a trigger?", "nobody has named one")
+        return Large("Is there a hidden trigger?", "nobody has named one")
     if job.status == "running":
         progress = session.job_progress.get(kind)
         share = 0.0 if progress is None else progress.fraction
-        return Large(f"Searching {100 * share:.0f} %", "for a trigger that nobody named, live")
-    if job.verdict == "found":
-        return Large(f"Found: {plain(job.target, 40)}", "target class of a found trigger", True)
+        return Large(f"Scanning {100 * share:.0f} %", "for a hidden trigger, live")
     if job.verdict is None:
         return Large("No result", "the scan ended early")
-    return Large(TITLES[job.verdict], "the verdict of the scan")
+    words = answer(job.verdict, plain(job.target, 40))
+    return Large(words, "the verdict of the scan", job.verdict == "found")
 
 
 def _short(rate: float | None) -> str:

@@ -278,7 +278,7 @@ def test_the_figures_are_of_the_session(window):
     window.show_station("scan")
     assert words(window) == ["Is there a trigger?", ""]
     session.show_job("scan", JobState("out", "finished", "found", "banana"))
-    assert words(window) == ["Found: banana", ""]
+    assert words(window) == ["Backdoor-like: banana", ""]
     left, right = facts(
         session, "scan", Recorded(figure="ASR 2 %", text="It fell.", made="last week")
     )
