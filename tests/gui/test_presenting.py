@@ -208,7 +208,7 @@ def test_the_patches_of_an_examination_are_seen_as_they_are_searched(window):
     for event in scans.events():
         window.context.shell.open("scan_event", event)
     window.talk.presenter.refresh()
-    assert stage.figures[0].words == "Searching 0 %"
+    assert stage.figures[0].words == "Scanning 0 %"
     assert len(stage.scene.main) == 6
     assert all(picture.image is not None for picture in stage.scene.main)
     window.session.show_job("examination", None)
@@ -276,7 +276,7 @@ def test_the_figures_are_of_the_session(window):
     session.run = RunState("out", "cleanclip", "finished", result=result)
     assert words(window) == ["CA 97 %", "ASR 98 % → 2 %"]
     window.show_station("scan")
-    assert words(window) == ["Is there a trigger?", ""]
+    assert words(window) == ["Is there a hidden trigger?", ""]
     session.show_job("scan", JobState("out", "finished", "found", "banana"))
     assert words(window) == ["Backdoor-like: banana", ""]
     left, right = facts(
