@@ -200,7 +200,8 @@ STORIES = {
         form: act view.clean
         methods: popup Method
         : each_method
-        custom: choose Method = 0; press Keep every evaluated checkpoint; choose Preset = -1
+        custom: choose Method = 0; press All settings; press Keep every evaluated checkpoint;
+            choose Preset = -1
         audit: act clean.audit; dialog
         audit-saved: audit; act clean.open_audit; dialog; words pairs scored
         runs-empty: act clean.runs

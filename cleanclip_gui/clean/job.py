@@ -15,13 +15,15 @@ from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.session import ImagesState, Session
 from ml_core.atomic import replace_files
-from ml_core.cleaning.catalogue import offered
+from ml_core.cleaning.catalogue import Method, offered
+from ml_core.cleaning.pretraining import Pretraining
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import is_built_in, load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import read_scan
 from ml_core.figures import distinct
 from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.auto.choice import choice
 from ml_core.jobs.demo import for_demo, twin_for
 from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
@@ -149,6 +151,13 @@ def _scanned(folder: str) -> tuple[str | None, tuple[str, ...], str | None]:
         scan = read_scan(Path(folder) / SCAN_FILE)
         return scan.suspect.sha256, scan.classes, spec.reference
     return None, (), None
+
+
+def first_method(pairs: bool, pretraining: Pretraining) -> Method:
+    """The method that *Clean it* begins with, with ``pairs`` or with pictures alone."""
+    chosen = choice(pairs=pairs, is_known=False, stamps=0, pretraining=pretraining)
+    assert chosen is not None, "nothing has failed yet"
+    return chosen[0].method
 
 
 def copy_job(spec: CleanSpec, parent: Path) -> Path:

@@ -312,7 +312,9 @@ class ProofDialog(FittedDialog):
         self._on_changed()
 
     def _on_changed(self) -> None:
-        self.data.exclude_row.setVisible(not self.data.demo.isChecked())
+        own = not self.data.demo.isChecked()
+        self.data.exclude_row.setVisible(own)
+        self.data.exclude_says.setVisible(own and bool(self.data.exclude_says.text()))
         self.state.hide()
 
     def _on_defaults(self) -> None:

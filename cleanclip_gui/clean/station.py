@@ -462,7 +462,7 @@ class CleanStation(QWidget):
         actions = self.context.actions
         self.start_button = OnceButton(theme.icon("play"), "")
         self.start_button.setObjectName("clean.start_button")
-        self.estimate_button = bind(QPushButton(), actions["clean.estimate"], text=True)
+        bind(self.form.estimate_button, actions["clean.estimate"], text=True)
         self.shorten_button = push_button(
             "Shorten to an hour", self._on_shorten_clicked,
             tip="Take as many examples as an hour of training allows here; fewer may clean less.",
@@ -487,7 +487,6 @@ class CleanStation(QWidget):
     def _lay_out(self) -> None:
         self.run_bar = RunBar(self.run, self.context.actions)
         self.hint = Label("", "caption", wrap=True)
-        self.estimate_label = Label("", "caption", wrap=True)
         self.trouble_text = Label(wrap=True)
         result_buttons = FoldingRow(self.try_button, self.save_button)
         self.result_card = card(self.before_after, result_buttons, self.proof)
@@ -511,9 +510,7 @@ class CleanStation(QWidget):
     def _left_side(self) -> QWidget:
         """The set-up, scrolling, above the buttons, which always show."""
         return above_foot(
-            self.setup, self.hint, self.estimate_label,
-            (self.shorten_button, Qt.AlignmentFlag.AlignLeft),
-            row((self.start_button, 1), self.estimate_button, spacing=theme.SPACE_S),
+            self.setup, self.setup.help, self.hint, self.shorten_button, self.start_button,
         )  # fmt: skip
 
     def _right_side(self) -> QWidget:
@@ -597,8 +594,7 @@ class CleanStation(QWidget):
         self._show_chain()
         self._show_earlier()
         estimated = self.run.estimated
-        self.estimate_label.setText(estimate_sentence(estimated) if estimated else "")
-        self.estimate_label.setVisible(bool(estimated))
+        self.form.show_estimate(estimate_sentence(estimated) if estimated else "")
         self.shorten_button.setVisible(
             bool(estimated) and estimated.get("train_seconds", 0.0) > 1.1 * SHORT_SECONDS
         )
@@ -626,7 +622,7 @@ class CleanStation(QWidget):
     def _refresh(self, *_: object) -> None:
         """Enable what can be done, and say what is missing."""
         session, actions = self.session, self.context.actions
-        missing = self.setup.show_requirements(session)
+        missing = self.setup.check(session)
         busy = self.is_busy()
         self._is_free = not busy and not is_taken(self.setup.device(self.context.device.wanted))
         self._can_start_chain = self.setup.show_chain(session, is_free=self._is_free)
@@ -798,7 +794,7 @@ class CleanStation(QWidget):
         steps = max(1, int(SHORT_SECONDS / estimate["step_seconds"]))
         fitted = fitted_budget(self.form.recipe(), steps, estimate["pairs"])
         self.form.set_budget(fitted)
-        self._log(f"Shortened to {self.form.budget.text()}.")
+        self._log(f"Shortened to {self.form.time.text()}.")
 
     def _on_setup_changed(self, *_: object) -> None:
         self.run.forget_estimate()

@@ -55,7 +55,7 @@ def run_to_the_end(panel):
 def test_the_button_takes_what_is_open_and_says_what_is_missing(panel, session, tmp_path):
     setup = panel.setup
     session.scan_reference = str(tmp_path / "parent.safetensors")
-    assert setup.clean_it_does.text().startswith("Scans this checkpoint, cleans it")
+    assert setup.clean_it_does.text().startswith("Scans, cleans, scans again")
     assert setup.clean_it_does.text().endswith("It trains on the chosen pairs.")
     assert not setup.clean_it_lacks.isVisible()
     setup.clean_it.click()
@@ -102,7 +102,7 @@ def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, sess
         )  # fmt: skip
         write_spec_file(made, folder / SCAN_SPEC)
         session.show_job("scan", JobState(str(folder), "finished", "found"))
-        assert panel.setup.clean_it_does.text().startswith("Takes the scan of") == taken
+        assert panel.setup.clean_it_does.text().startswith("Takes the scan") == taken
         panel.setup.clean_it.click()
         assert asked(runner_of(panel)).scanned == (str(folder) if taken else None)
         runner_of(panel).end(Done("cancelled"))
