@@ -784,7 +784,7 @@ def chain(s: Stage) -> None:
     from tests.gui import chains
     from tests.gui.run_folders import write_run
 
-    folder = HOME / "data" / "runs" / "clean-it-1"
+    folder = HOME / "data" / "runs" / "1-clean-it"
     run = write_run(folder, "round-1", checkpoint=POISONED, begun=BEGUN, floor=0.002)
     _make_real(run)
     base = read_spec(run / "spec.json").model_copy(update={"output_dir": str(folder)})
@@ -951,13 +951,13 @@ def _write_runs() -> None:
     folder, whole = HOME / "data" / "runs", ("The loss became NaN at step 60; take a lower rate.",)
     failed = Done("failed", {}, *whole, "diverged", "Traceback: the details of it.")
     write: Any = partial(write_run, folder, checkpoint=POISONED)
-    first = write("cleanclip-1", begun=BEGUN)
-    second = write("mmcl-2", method="mmcl", begun=BEGUN + DAY, floor=0.2, dip=0.1)
-    write("supervised-3", method="supervised", begun=BEGUN + 2 * DAY, floor=0.08, dip=0.02)
-    write("supervised-4", method="supervised", begun=BEGUN + 3 * DAY, floor=0.5, linear=True)
-    write("par-5", method="par", begun=BEGUN + 4 * DAY, end=failed)
+    first = write("1-cleanclip", begun=BEGUN)
+    second = write("2-mmcl", method="mmcl", begun=BEGUN + DAY, floor=0.2, dip=0.1)
+    write("3-supervised", method="supervised", begun=BEGUN + 2 * DAY, floor=0.08, dip=0.02)
+    write("4-supervised", method="supervised", begun=BEGUN + 3 * DAY, floor=0.5, linear=True)
+    write("5-par", method="par", begun=BEGUN + 4 * DAY, end=failed)
     _write_interrupted(BEGUN + 5 * DAY)
-    waiting = write("unlearn-7", method="unlearning", begun=BEGUN + 6 * DAY, started=False)
+    waiting = write("7-unlearn", method="unlearning", begun=BEGUN + 6 * DAY, started=False)
     _make_real(first)
     (first / "note.txt").write_text("a note")
     (second / "note.txt").write_text("the second")
@@ -972,7 +972,7 @@ def _write_interrupted(begun: float) -> Path:
 
     end = Done("failed", {}, "", "killed")
     run = write_run(
-        HOME / "data" / "runs", "cleanclip-6", checkpoint=POISONED, begun=begun, end=end
+        HOME / "data" / "runs", "6-cleanclip", checkpoint=POISONED, begun=begun, end=end
     )
     (run / "state").mkdir()
     facts = {"format": "cleanclip-state-1", "facts": json.dumps({"step": 60})}

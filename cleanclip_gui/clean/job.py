@@ -13,6 +13,7 @@ from typing import Any
 
 from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.data.label_file import label_set_of
+from cleanclip_gui.jobs.run_names import run_number
 from cleanclip_gui.session import ImagesState, Session
 from ml_core.atomic import replace_files
 from ml_core.cleaning.catalogue import Method, offered
@@ -43,13 +44,11 @@ def runs_dir() -> Path:
 
 
 def new_folder(parent: Path, kind: str) -> Path:
-    """A name that is not taken, e.g. ``cleanclip-20261125-141503``."""
-    stem = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder, count = parent / stem, 1
-    while folder.exists():
-        count += 1
-        folder = parent / f"{stem}-{count}"
-    return folder
+    """A folder with the next number, e.g. ``7-cleanclip-20261125-141503``."""
+    numbers = [0]
+    with suppress(OSError):  # it is made with the first run
+        numbers += map(run_number, parent.iterdir())
+    return parent / f"{max(numbers) + 1}-{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def make_job(

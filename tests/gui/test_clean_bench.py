@@ -71,6 +71,9 @@ def test_a_second_start_waits_its_turn(panel, session, tmp_path):
     assert panel.tabs.tabText(1) == "Queue and history, 2 waiting"
     second, third = panel.queue.folders
     assert [status for _, status in shown(panel)] == ["running", "waiting", "waiting"]
+    titles = [run.title for run in panel.runs.runs]
+    assert titles == [f"#{seed} Stamped finetuning, quick, seed {seed}" for seed in (1, 2, 3)]
+    assert panel.log_line.text() == f"{titles[2]} waits in the queue (2 runs)."
     panel.show_page(1)
     panel.runs.table.choose(third)
     click(panel.runs.up)
@@ -266,7 +269,7 @@ def test_an_older_result_is_shown_while_a_run_works(qtbot, panel, session, tmp_p
     assert panel.before_after.isVisible()
     assert panel.run.on_show.folder == old
     # The run bar is of the run at work, and its numbers do not get into the other's charts.
-    assert panel.run_bar.title.text() == "Stamped finetuning, quick is running"
+    assert panel.run_bar.title.text() == "#1 Stamped finetuning, quick is running"
     assert session.run.status == "running"
     runner.event_received.emit(Metric(2, 9, {"loss": 6.0}))
     losses = panel.charts.losses.series("loss")
@@ -325,7 +328,7 @@ def test_a_deleted_run_is_in_the_trash(qtbot, panel, tmp_path, monkeypatch):
     assert names(panel) == ["new", "old"]
     assert not middle.exists()
     assert not panel.run.has_result  # nothing of it is on show
-    assert "Moved CleanCLIP, custom of" in panel.runs.message.text()
+    assert "Moved CleanCLIP, talk, 3 changes of" in panel.runs.message.text()
     assert (tmp_path / "Trash" / "files" / "middle" / "result.json").is_file()
     monkeypatch.setattr("cleanclip_gui.clean.runs.page.at_work", lambda folder: folder == old)
     table.choose(old)

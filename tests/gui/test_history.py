@@ -141,7 +141,7 @@ def test_a_run_has_a_name_in_table_comparison_and_result(qtbot, panel, tmp_path)
     QTest.keyClick(runs.name, Qt.Key.Key_Return)
     assert (one / "note.txt").read_text() == "best <b>so far"
     assert table.rows.index(table.currentIndex().row(), RUN).data() == (
-        "best <b>so far · CleanCLIP, custom"
+        "best <b>so far · CleanCLIP, talk, 3 changes"
     )
     assert [track.label for track in runs.tradeoff._tracks] == ["best <b>so far"]
     assert panel.run_bar.title.text() == "best <b>so far: finished"
