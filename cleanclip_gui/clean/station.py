@@ -12,7 +12,7 @@ from typing import Any
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QAction, QResizeEvent
-from PySide6.QtWidgets import QPushButton, QStackedWidget, QTabBar, QWidget
+from PySide6.QtWidgets import QApplication, QPushButton, QStackedWidget, QTabBar, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.audit.dialog import AuditDialogs, same_pairs
@@ -489,14 +489,15 @@ class CleanStation(QWidget):
         self.hint = Label("", "caption", wrap=True)
         self.trouble_text = Label(wrap=True)
         result_buttons = FoldingRow(self.try_button, self.save_button)
-        self.result_card = card(self.before_after, result_buttons, self.proof)
+        self.result_card = card(self.before_after, result_buttons)
+        self.proof_card = card(self.proof)
         self.earlier_text = Label(wrap=True)
         self.newest_button = push_button("Show the current run", self.run.show_newest)
         self.earlier_card = card(self.earlier_text, FoldingRow(self.newest_button))
         theme.set_property(self.earlier_card, "tone", "info")
         trouble_buttons = FoldingRow(self.resume_button, self.halve_button, self.details_button)
         self.trouble_card = card(self.trouble_text, trouble_buttons)
-        for sheet in (self.result_card, self.earlier_card, self.trouble_card):
+        for sheet in (self.result_card, self.proof_card, self.earlier_card, self.trouble_card):
             sheet.hide()
         self.head = PageHead(self.context.actions["view.setup"])
         self.tabs, self.log_line = self.head.tabs, self.head.log_line
@@ -516,16 +517,16 @@ class CleanStation(QWidget):
     def _right_side(self) -> QWidget:
         """Run bar; tabs and the newest line of the log; this run's outcome and charts, or all."""
         this_run = page(
-            self.earlier_card, self.trouble_card, self.chain, self.result_card, (self.charts, 1),
-            spacing=theme.SPACE_M,
+            self.earlier_card, self.trouble_card, self.result_card, self.chain, self.proof_card,
+            (self.charts, 1), spacing=theme.SPACE_M,
         )  # fmt: skip
         self.scroll_area = scrolling(this_run)
         self._pages = QStackedWidget()
         for widget in (self.scroll_area, scrolling(self.runs), scrolling(self.runs.comparison)):
             self._pages.addWidget(widget)
-        side = QWidget()
-        column(self.run_bar, self.head, (self._pages, 1), of=side, spacing=theme.SPACE_S)
-        return side
+        self.right = QWidget()
+        column(self.run_bar, self.head, (self._pages, 1), of=self.right, spacing=theme.SPACE_S)
+        return self.right
 
     # What follows the run, the session and the widgets
 
@@ -582,7 +583,8 @@ class CleanStation(QWidget):
     def show_run(self) -> None:
         """Show what the run left, or why it left nothing, and what an estimate found."""
         trouble = self.run.on_show.trouble
-        self.result_card.setVisible(self.run.on_show.shows_result)
+        for sheet in (self.result_card, self.proof_card):
+            sheet.setVisible(self.run.on_show.shows_result)
         self.trouble_card.setVisible(trouble is not None)
         if trouble is not None:
             failed = trouble.error is not None
@@ -662,13 +664,19 @@ class CleanStation(QWidget):
         self.shell.interrupted.emit("")
 
     def _on_run_ended(self, last: Done) -> None:
-        if last.status == "cancelled":  # “Cancelling” is no longer true
-            self.log_line.setText("")
+        self.log_line.setText("")  # it was of the work
+        hidden = self.run.newest_is_hidden and self.run.mode != "estimate"
+        if last.status == "cancelled":
+            if hidden:  # whoever cancels a run looks for what is left of it
+                self.run.show_newest()
             if self.queue.can_start:
                 waiting = plural(len(self.queue), "run")
                 self._log(f"Cancelled. The queue is paused: “Start the queue” begins {waiting}.")
-        if self.run.newest_is_hidden and self.run.mode != "estimate":
+        elif hidden:
             self._log("The current run has ended; it is in the history.")
+        focus = QApplication.focusWidget()
+        if self.run.has_result and focus is not None and self.right.isAncestorOf(focus):
+            self.try_button.setFocus()  # what comes next; the run bar has no button any more
 
     def _on_run_opened(self) -> None:
         self.charts.clear()
@@ -679,6 +687,7 @@ class CleanStation(QWidget):
     def _on_result_shown(self, result: dict[str, Any]) -> None:
         self.before_after.show_result(result)
         self.result_card.show()
+        self.proof_card.show()
         self.scroll_area.verticalScrollBar().setValue(0)
         self.proof.show_run(self.run.on_show.folder)
 

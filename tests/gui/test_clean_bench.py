@@ -295,6 +295,31 @@ def test_an_older_result_is_shown_while_a_run_works(qtbot, panel, session, tmp_p
     assert panel.earlier_card.isHidden()
 
 
+def test_after_a_run_nothing_is_left_of_what_went_before(qtbot, panel, session, tmp_path):
+    """Who cancels a run sees that run, and no line tells of work that is over."""
+    old = write_run(tmp_path / "runs", "old", checkpoint=tmp_path / "runs" / "poisoned.safetensors")
+    panel.start()
+    runner = runner_of(panel)
+    panel.runs.open_run(read_run(old))
+    all_read(qtbot, panel)
+    assert panel.result_card.isVisible()
+    runner.event_received.emit(Saved("run/state.safetensors", "state", 5))
+    assert panel.log_line.text() == "Saved state.safetensors at step 5."
+    runner.end(Done("cancelled"))
+    assert panel.run_bar.title.text() == "#1 Stamped finetuning, quick: cancelled"
+    assert panel.log_line.text() == ""
+    assert panel.result_card.isHidden()
+    assert panel.proof_card.isHidden()
+    assert panel.trouble_card.isVisible()
+    panel.start()
+    runner_of(panel).event_received.emit(Saved("run/result.json", "result", 5))
+    panel.run_bar.pause.setFocus()
+    end(panel, tmp_path)
+    assert panel.log_line.text() == ""
+    assert panel.try_button.hasFocus()  # Pause is gone; what comes next is at hand
+    assert panel.scroll_area.verticalScrollBar().value() == 0
+
+
 def test_the_history_is_sorted_by_a_click_on_a_title(qtbot, panel, tmp_path):
     three_runs(tmp_path / "runs")
     history(qtbot, panel)

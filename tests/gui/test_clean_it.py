@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QPoint
 
 from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.session.records import JobState
@@ -151,6 +152,10 @@ def test_the_answer_its_round_and_the_way_back(panel, session):
     assert panel.proof.rebound.isVisible()
     assert panel.try_button.isEnabled()
     assert [line.state.text() for line in panel.chain.rows] == ["done, 1 min 1 s"] * 5
+    assert not panel.chain.steps.isVisible()  # the answer comes first
+    panel.chain.more.click()
+    assert panel.chain.steps.isVisible()
+    assert panel.before_after.mapToGlobal(QPoint()).y() < panel.chain.mapToGlobal(QPoint()).y()
     known = panel.context.settings.results("scan")  # to Scan and Report
     assert [(past.folder, past.verdict) for past in known] == [(str(folder / "scan-0"), "found")]
     scans = []
