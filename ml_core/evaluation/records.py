@@ -139,10 +139,12 @@ class Evaluation:
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """The evaluation that `to_dict` wrote."""
         names = {each.name for each in fields(cls)}
-        return cls(**{
+        values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
-            for key, value in record.items() if key in names
-        })  # fmt: skip
+            for key, value in record.items()
+            if key in names
+        }
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready copy with `not_measured`; intervals are lists ``[low, high]``."""
