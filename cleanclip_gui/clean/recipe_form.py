@@ -82,7 +82,9 @@ class FieldRow(QWidget):
         self._reset.setToolTip("Back to the preset's value")
         self._reset.setAccessibleName(f"Reset {self.title}")
         self._reset.clicked.connect(self.reset_requested)
-        row((label, 1), self._mark, self._reset, self.editor, of=self, spacing=theme.SPACE_XS)
+        middle = Qt.AlignmentFlag.AlignVCenter
+        parts = (label, 1), (self._mark, middle), self._reset, self.editor
+        row(*parts, of=self, spacing=theme.SPACE_XS)
         self.set_changed(False)
 
     def value(self) -> Any:
@@ -343,7 +345,8 @@ class RecipeForm(QWidget):
         right = Qt.AlignmentFlag.AlignRight
         self.choosers = choosers = field_form()
         choosers.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        time = row((self.time, 1), self.estimate_button, spacing=theme.SPACE_S)
+        time = QWidget()
+        row((self.time, 1), self.estimate_button, of=time, spacing=theme.SPACE_S)
         choosers.addRow(Label("&Method", buddy=self.method), self.method)
         choosers.addRow(Label("P&reset", buddy=self.preset), self.preset)
         choosers.addRow("Time", time)
