@@ -44,7 +44,7 @@ def runs_dir() -> Path:
 
 
 def new_folder(parent: Path, kind: str) -> Path:
-    """A folder with the next number, e.g. ``7-cleanclip-20261125-141503``."""
+    """A folder with the next number, e.g. ``7-par-20261125-141503``."""
     numbers = [0]
     with suppress(OSError):  # it is made with the first run
         numbers += map(run_number, parent.iterdir())

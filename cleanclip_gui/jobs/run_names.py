@@ -18,8 +18,8 @@ MAX_NAME = 500
 
 
 def run_number(folder: Path) -> int:
-    """The number that a run has in its folder's name, e.g. ``7-cleanclip``; 0 without one."""
-    match = re.match(r"(\d{1,6})-", folder.name)
+    """The number in the name of a run's folder, e.g. ``7-par-20261125-141503``; 0 without one."""
+    match = re.fullmatch(r"(\d{1,6})-.+-\d{8}-\d{6}", folder.name)
     return int(match[1]) if match else 0
 
 
