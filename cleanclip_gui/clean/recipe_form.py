@@ -20,6 +20,7 @@ from ml_core.cleaning.catalogue import FACTS, METHODS, Method, method_title, off
 from ml_core.cleaning.presets import (
     about_rate,
     default_preset,
+    nearest_preset,
     preset_source,
     preset_title,
     presets,
@@ -262,7 +263,7 @@ class RecipeForm(QWidget):
         return base.changed(**values) if values else base
 
     def set_recipe(self, recipe: Recipe) -> None:
-        """Show a recipe; its preset is the chosen one, or the default for a custom recipe.
+        """Show a recipe; its preset is the chosen one, or the nearest to a custom recipe.
 
         Raises
         ------
@@ -271,7 +272,9 @@ class RecipeForm(QWidget):
         """
         known = presets(offered(recipe.method), self._pretraining)
         self._choose(self.method, recipe.method)
-        self._load_method(recipe.preset if recipe.preset in known else "default")
+        numbers = {name: preset.model_dump() for name, preset in known.items()}
+        nearest = nearest_preset(recipe.model_dump(), numbers)
+        self._load_method(recipe.preset if recipe.preset in known else nearest)
         for name in Recipe.model_fields.keys() - _NOT_ROWS:
             self.row(name).set_value(getattr(recipe, name))
         self._refresh()

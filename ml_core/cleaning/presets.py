@@ -266,19 +266,24 @@ def run_title(recipe: Mapping[str, Any]) -> str:
     """
     method, name = str(recipe.get("method", "")), str(recipe.get("preset") or "own settings")
     named = _numbers(method) if name == "custom" else {}
-
-    def moved(numbers: Mapping[str, Any]) -> list[str]:
-        return [key for key in numbers if recipe.get(key, numbers[key]) != numbers[key]]
-
     numbers: Mapping[str, Any] = {"seed": Recipe.model_fields["seed"].default}
     if named:
-        nearest, numbers = min(named.items(), key=lambda item: len(moved(item[1])))
-        name = nearest if moved(numbers) else name  # an old record may have no numbers
-    changes = moved(numbers)
+        numbers = named[nearest := nearest_preset(recipe, named)]
+        name = nearest if _moved(recipe, numbers) else name  # an old record may have no numbers
+    changes = _moved(recipe, numbers)
     words = [f"{Recipe.model_fields[key].title} {recipe[key]}".lower() for key in changes]
     if len(words) > _MOST_NAMED:
         words = [f"{len(words)} changes"]
     return ", ".join([method_title(method), name, *words])
+
+
+def nearest_preset(recipe: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> str:
+    """The name of the preset from which the fewest fields of a recipe differ."""
+    return min(named, key=lambda name: len(_moved(recipe, named[name])))
+
+
+def _moved(recipe: Mapping[str, Any], numbers: Mapping[str, Any]) -> list[str]:
+    return [key for key in numbers if recipe.get(key, numbers[key]) != numbers[key]]
 
 
 @lru_cache(maxsize=32)
