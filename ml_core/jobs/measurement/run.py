@@ -236,7 +236,8 @@ class Measuring:
                 if (there := find(question)) is not None:
                     keeper.take_over(folder, source, model, bench, there)
                     run = printable(there.folder.parent.parent.name)
-                    yield Message(f"{stage.capitalize()} cleaning: as measured in {run}.")
+                    which = ", held-out pictures" if held else ""
+                    yield Message(f"Before cleaning{which}: as measured in {run}.")
                     evaluations[name] = Evaluation.from_dict(there.evaluation)
                     continue
             measured = yield from measure_images(model, bench, rows, keeper.control, stage)
