@@ -126,6 +126,8 @@ def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch
     keys.tab_to("Preset")
     keys.press(K.Key_T)
     assert focused().currentText() == "Talk"
+    keys.tab_to("All settings")
+    keys.press(K.Key_Space)
     keys.tab_to("Training examples")
     keys.write("1920")
     keys.tab_to("Start cleaning")

@@ -128,7 +128,7 @@ def test_what_was_found_is_stamped_measured_and_proven(spec, say):
     assert Path(result.checkpoint).is_file()
     for words in (
         "After cleaning the same scan finds nothing.", "After 2 clean steps the attack stands at",
-        "Clean accuracy went from", "towards “banana”",
+        "Clean accuracy went from", "says: Backdoor-like: banana.",
     ):  # fmt: skip
         assert words in told(result)
     say()  # another scan would fail
