@@ -114,7 +114,7 @@ def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch
     painted = rate(session)
     keys.tab_to("Next")
     keys.press(K.Key_Return)
-    assert window.guide.steps[window.guide.position].title == "Flip"
+    assert window.guide.steps[window.guide.position].title == "See the effect"
     assert "turn into “banana”" in card_text(window)
     assert painted >= 0.5
     assert session.evaluation.baseline_target_rate <= 0.05
