@@ -94,7 +94,7 @@ class _Parser(HTMLParser):
 
 _LOOKS = (
     "h1 {{ font-size: 18pt; font-weight: 600; }} h2 {{ font-size: 14pt; font-weight: 600; }} "
-    "h3, h4 {{ font-size: 11pt; font-weight: 600; }} th {{ font-weight: 600; }} "
+    "h3, h4 {{ font-size: 11pt; font-weight: 600; }} th, b, strong {{ font-weight: 600; }} "
     ".small, caption {{ color: {muted}; font-size: 9pt; font-weight: 400; }} "
     "a {{ color: {accent}; }}"
 )

@@ -180,7 +180,7 @@ class HeaderBar(QFrame):
         self.answer.hide()
         row(
             self.title, self.answer, (self.subtitle, 1), side,
-            of=self, margins=(theme.SPACE_L, 0, theme.SPACE_L, 0), spacing=theme.SPACE_M,
+            of=self, margins=(theme.SPACE_L, 0, theme.SPACE_L, 0), spacing=theme.SPACE_S,
         )  # fmt: skip
 
     def tell(self, title: str, subtitle: str, why: str = "") -> None:
@@ -208,7 +208,7 @@ class HeaderBar(QFrame):
     def _fit(self) -> None:
         style = Qt.ToolButtonStyle
         self.answer.setToolButtonStyle(style.ToolButtonTextBesideIcon)
-        others = self.title.least + self._side.sizeHint().width() + 5 * theme.SPACE_L
+        others = self.title.least + self._side.sizeHint().width() + 4 * theme.SPACE_L
         if self.answer.sizeHint().width() + others > self.width():
             self.answer.setToolButtonStyle(style.ToolButtonIconOnly)
 
