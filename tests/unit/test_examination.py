@@ -133,7 +133,7 @@ def _random(folder: Path, tiny: Path) -> Path:
         (_strange, "unsupported", "other file", "Refused: unsupported. "),
         (_one_encoder, "unknown", "choose a donor", "Cannot say: "),
         (_two_models, "unknown", "choose a part", "Cannot say: "),
-        (_random, "unknown", "doctor", "Cannot say: The checkpoint names only "),
+        (_random, "unknown", "doctor", "Cannot say: The checkpoint classifies only "),
     ],
 )
 def test_it_ends_where_the_answer_is_known(
