@@ -264,7 +264,7 @@ CLEAN = {
     "int4": Kind(weights=quantised(4)),
     **{
         f"cleaned-{method}": Kind(start="sticker-9", cleaned_by=method)
-        for method in ("mmcl", "cleanclip", "stamped", "unlearning", "par", "supervised")
+        for method in ("stamped", "cleanclip", "mmcl", "par", "supervised", "unlearning")
     },
     "vit": Kind(start="distilled"),
     "vit-finetune": Kind(start="vit"),

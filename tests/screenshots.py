@@ -202,7 +202,8 @@ STORIES = {
         form: act view.clean
         methods: popup Method
         : each_method
-        custom: choose Method = 0; press Keep every evaluated checkpoint; choose Preset = -1
+        custom: choose Method = 0; press All settings; press Keep every evaluated checkpoint;
+            choose Preset = -1
         audit: act clean.audit; dialog
         audit-saved: audit; act clean.open_audit; dialog; words pairs scored
         runs-empty: act clean.runs
@@ -805,7 +806,7 @@ def chain(s: Stage) -> None:
     from tests.gui import chains
     from tests.gui.run_folders import write_run
 
-    folder = HOME / "data" / "runs" / "clean-it-1"
+    folder = HOME / "data" / "runs" / "1-clean-it-20260921-141320"
     run = write_run(folder, "round-1", checkpoint=POISONED, begun=BEGUN, floor=0.002)
     _make_real(run)
     base = read_spec(run / "spec.json").model_copy(update={"output_dir": str(folder)})
@@ -964,21 +965,27 @@ def audit(s: Stage) -> None:
     s.chosen = str(folder)
 
 
+def _write_run(name: str, **how: Any) -> Path:
+    """A run of the poisoned checkpoint, in the user's folder of runs."""
+    from tests.gui.run_folders import write_run
+
+    runs = HOME / "data" / "runs"
+    return write_run(runs, f"{name}-20260921-141320", checkpoint=POISONED, **how)
+
+
 def _write_runs() -> None:
     """Runs that finished, failed and wait, in the user's folder of runs."""
     from ml_core.events import Done
-    from tests.gui.run_folders import write_run
 
-    folder, whole = HOME / "data" / "runs", ("The loss became NaN at step 60; take a lower rate.",)
+    whole = ("The loss became NaN at step 60; take a lower rate.",)
     failed = Done("failed", {}, *whole, "diverged", "Traceback: the details of it.")
-    write: Any = partial(write_run, folder, checkpoint=POISONED)
-    first = write("cleanclip-1", begun=BEGUN)
-    second = write("mmcl-2", method="mmcl", begun=BEGUN + DAY, floor=0.2, dip=0.1)
-    write("supervised-3", method="supervised", begun=BEGUN + 2 * DAY, floor=0.08, dip=0.02)
-    write("supervised-4", method="supervised", begun=BEGUN + 3 * DAY, floor=0.5, linear=True)
-    write("par-5", method="par", begun=BEGUN + 4 * DAY, end=failed)
+    first = _write_run("1-cleanclip", begun=BEGUN)
+    second = _write_run("2-mmcl", method="mmcl", begun=BEGUN + DAY, floor=0.2, dip=0.1)
+    _write_run("3-supervised", method="supervised", begun=BEGUN + 2 * DAY, floor=0.08, dip=0.02)
+    _write_run("4-supervised", method="supervised", begun=BEGUN + 3 * DAY, floor=0.5, linear=True)
+    _write_run("5-par", method="par", begun=BEGUN + 4 * DAY, end=failed)
     _write_interrupted(BEGUN + 5 * DAY)
-    waiting = write("unlearn-7", method="unlearning", begun=BEGUN + 6 * DAY, started=False)
+    waiting = _write_run("7-unlearn", method="unlearning", begun=BEGUN + 6 * DAY, started=False)
     _make_real(first)
     (first / "note.txt").write_text("a note")
     (second / "note.txt").write_text("the second")
@@ -989,12 +996,9 @@ def _write_runs() -> None:
 def _write_interrupted(begun: float) -> Path:
     """A run that was killed after a save."""
     from ml_core.events import Done
-    from tests.gui.run_folders import write_run
 
     end = Done("failed", {}, "", "killed")
-    run = write_run(
-        HOME / "data" / "runs", "cleanclip-6", checkpoint=POISONED, begun=begun, end=end
-    )
+    run = _write_run("6-cleanclip", begun=begun, end=end)
     (run / "state").mkdir()
     facts = {"format": "cleanclip-state-1", "facts": json.dumps({"step": 60})}
     save_file({"model/a": np.ones(1, np.float32)}, run / "state" / "state.safetensors", facts)

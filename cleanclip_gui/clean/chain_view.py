@@ -50,12 +50,16 @@ class ChainView(QWidget):
         self.rows: list[StepRow] = []
         self.sentences = Label("", wrap=True)
         self.back = push_button("Show the original in Studio", icon="studio")
-        self._list = column(spacing=theme.SPACE_S)
+        self.steps = QWidget()
+        self._list = column(of=self.steps, spacing=theme.SPACE_S)
+        self.more = push_button("Show the steps", look="quiet")
+        self.more.setCheckable(True)
+        self.more.toggled.connect(self._on_more_toggled)
         self.rebound = ReboundView(prompts)
         self.failed = self.rebound.chart.failed
         self.answer = Label(TITLE, "heading", wrap=True)
         self.sheet = card(
-            self.answer, self.sentences, FoldingRow(self.back), self._list,
+            self.answer, self.sentences, FoldingRow(self.back, self.more), self.steps,
             self.rebound, spacing=theme.SPACE_S,
         )  # fmt: skip
         column(self.sheet, of=self)
@@ -83,6 +87,8 @@ class ChainView(QWidget):
         self.sentences.setText(plain(words, 4000, lines=True))
         self.sentences.setVisible(bool(words))
         self.back.setVisible(bool(words) and offers_back)
+        self.more.setVisible(bool(words))  # then the answer comes first
+        self.steps.setVisible(not words or self.more.isChecked())
         theme.set_property(self.sheet, "tone", tone)
         self.rebound.setVisible(at_work and bool(steps) and steps[-1].kind == "rebound")
 
@@ -94,6 +100,10 @@ class ChainView(QWidget):
                 self.rebound.begin(ReboundSpec.model_fields["limit"].default, steps)
         elif isinstance(event, Metric):
             self.rebound.add(event)
+
+    def _on_more_toggled(self, on: bool) -> None:
+        self.more.setText("Hide the steps" if on else "Show the steps")
+        self.steps.setVisible(on)
 
     def _on_show_clicked(self, number: int) -> None:
         if self._chain is not None:

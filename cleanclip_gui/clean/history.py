@@ -225,9 +225,8 @@ class PastRun:
 
     @property
     def title(self) -> str:
-        """What it is called, as the user, its chain or its recipe has it."""
-        recipe = self.spec.recipe
-        return run_name(self.folder, recipe.method, recipe.preset, self.name)
+        """Its number, and what it is called, as the user, its chain or its recipe has it."""
+        return run_name(self.folder, self.spec.recipe.model_dump(), self.name)
 
     @property
     def ran_out(self) -> bool:

@@ -13,15 +13,18 @@ from typing import Any
 
 from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.data.label_file import label_set_of
+from cleanclip_gui.jobs.run_names import run_number
 from cleanclip_gui.session import ImagesState, Session
 from ml_core.atomic import replace_files
-from ml_core.cleaning.catalogue import offered
+from ml_core.cleaning.catalogue import Method, offered
+from ml_core.cleaning.pretraining import Pretraining
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import is_built_in, load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import read_scan
 from ml_core.figures import distinct
 from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.auto.choice import choice
 from ml_core.jobs.demo import for_demo, twin_for
 from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
@@ -41,13 +44,11 @@ def runs_dir() -> Path:
 
 
 def new_folder(parent: Path, kind: str) -> Path:
-    """A name that is not taken, e.g. ``cleanclip-20261125-141503``."""
-    stem = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder, count = parent / stem, 1
-    while folder.exists():
-        count += 1
-        folder = parent / f"{stem}-{count}"
-    return folder
+    """A folder with the next number, e.g. ``7-par-20261125-141503``."""
+    numbers = [0]
+    with suppress(OSError):  # it is made with the first run
+        numbers += map(run_number, parent.iterdir())
+    return parent / f"{max(numbers) + 1}-{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def make_job(
@@ -149,6 +150,13 @@ def _scanned(folder: str) -> tuple[str | None, tuple[str, ...], str | None]:
         scan = read_scan(Path(folder) / SCAN_FILE)
         return scan.suspect.sha256, scan.classes, spec.reference
     return None, (), None
+
+
+def first_method(pairs: bool, pretraining: Pretraining) -> Method:
+    """The method that *Clean it* begins with, with ``pairs`` or with pictures alone."""
+    chosen = choice(pairs=pairs, is_known=False, stamps=0, pretraining=pretraining)
+    assert chosen is not None, "nothing has failed yet"
+    return chosen[0].method
 
 
 def copy_job(spec: CleanSpec, parent: Path) -> Path:

@@ -27,7 +27,7 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.controls import BusyRow, Label, push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.layout import column, rule
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.number_box import NumberBox, number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
@@ -312,7 +312,9 @@ class ProofDialog(FittedDialog):
         self._on_changed()
 
     def _on_changed(self) -> None:
-        self.data.exclude_row.setVisible(not self.data.demo.isChecked())
+        own = not self.data.demo.isChecked()
+        self.data.exclude_row.setVisible(own)
+        self.data.exclude_says.setVisible(own and bool(self.data.exclude_says.text()))
         self.state.hide()
 
     def _on_defaults(self) -> None:
@@ -343,16 +345,12 @@ def _usual_text(usual: PairSpec | None) -> str:
     return f"Those of the run: {pairs_text(usual.kind, usual.path)}"
 
 
-HELP = (
-    "A low ASR for one trigger does not prove the model is clean. The rebound test finetunes it "
-    "again on clean pairs and watches whether the backdoor comes back; hold-outs test what the run "
-    "never saw: the trigger moved, scaled and recoloured, other triggers, retrieval, other classes."
-)
+HELP = "A low ASR for one trigger does not prove that the model is clean."
 _FILES = {"rebound": REBOUND_FILE, "holdouts": HOLDOUTS_FILE}
 
 
 class ProofSection(QWidget):
-    """Runs one test of a result at a time, under before and after; hidden until there is a result.
+    """Runs one test of a result at a time.
 
     ``changed`` is emitted when a test begins or ends; ``failed`` carries an InputError.
     ``rebound_button`` and ``holdouts_button`` show commands of the station, which binds them.
@@ -402,9 +400,9 @@ class ProofSection(QWidget):
         self.holdouts = HoldoutsView()
         acts = (self.rebound_button, self.holdouts_button, self.options_button)
         column(
-            rule(), FoldingRow(Label("Proof", "heading"), *acts),
-            Label(HELP, "caption", wrap=True), self.uses, self.busy, self.state, self.rebound,
-            self.holdouts, of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+            FoldingRow(Label("Proof", "heading"), *acts), Label(HELP, "caption", wrap=True),
+            self.uses, self.busy, self.state, self.rebound, self.holdouts, of=self,
+            spacing=theme.SPACE_S,
         )  # fmt: skip
         self.task.received.connect(self._on_event)
         self.task.ended.connect(self._on_ended)
@@ -412,7 +410,6 @@ class ProofSection(QWidget):
         self.rebound.chart.failed.connect(self.failed)
         self.busy.hide()
         self.say("")
-        self.hide()
 
     @property
     def is_running(self) -> bool:
@@ -458,7 +455,6 @@ class ProofSection(QWidget):
             at_work = self.is_running and (kind, folder) == (self.task.kind, self.tested)
             if record is not None and not at_work:
                 self._show_record(kind, record)
-        self.show()
         self._show_uses()
         self.refresh()
 

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QPalette, QStandardItem, QStandardItemModel
-from PySide6.QtWidgets import (
-    QFormLayout,
-    QGridLayout,
-    QPushButton,
-    QSizePolicy,
-    QStyle,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-    QToolButton,
-    QWidget,
-)
+from PySide6.QtCore import QSize, Qt, QTimer, Signal
+from PySide6.QtWidgets import QPushButton, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.dialog_frame import field_form
 from cleanclip_gui.widgets.form import number_box
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.number_box import Chooser, NumberBox
-from cleanclip_gui.widgets.text import count_text, plural
-from ml_core.cleaning.catalogue import FACTS, METHODS, Method, MethodFacts, offered
+from cleanclip_gui.widgets.text import count_text, plural, tip
+from ml_core.cleaning.catalogue import FACTS, METHODS, Method, method_title, offered
 from ml_core.cleaning.presets import (
     about_rate,
     default_preset,
+    nearest_preset,
     preset_source,
     preset_title,
     presets,
@@ -93,18 +83,9 @@ class FieldRow(QWidget):
         self._reset.setToolTip("Back to the preset's value")
         self._reset.setAccessibleName(f"Reset {self.title}")
         self._reset.clicked.connect(self.reset_requested)
-        self.caption = caption = Label(self._help, "caption", wrap=True)
-        caption.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(theme.SPACE_XS)
-        grid.setVerticalSpacing(2)
-        grid.addWidget(label, 0, 0)
-        grid.addWidget(self._mark, 0, 1, Qt.AlignmentFlag.AlignVCenter)
-        grid.addWidget(self._reset, 0, 2)
-        grid.addWidget(self.editor, 0, 3)
-        grid.addWidget(caption, 1, 0, 1, 4)
-        grid.setColumnStretch(0, 1)
+        middle = Qt.AlignmentFlag.AlignVCenter
+        parts = (label, 1), (self._mark, middle), self._reset, self.editor
+        row(*parts, of=self, spacing=theme.SPACE_XS)
         self.set_changed(False)
 
     def value(self) -> Any:
@@ -131,9 +112,8 @@ class FieldRow(QWidget):
         self._mark.setVisible(changed)
         self._reset.setVisible(changed)
         default = f"The preset has {preset_value}." if changed else ""
-        text = " ".join(part for part in (self._help, default) if part)
-        self.caption.setText(text)
-        self.editor.setAccessibleDescription(text)
+        explain(self, " ".join(part for part in (self._help, default) if part))
+        self.editor.setAccessibleDescription(self.whatsThis())
 
     def is_changed(self) -> bool:
         """Whether the mark is on."""
@@ -177,72 +157,36 @@ def _choice(value: Any) -> str:
     return _CHOICES.get(str(value), str(value))
 
 
-# Headings in the order they are shown.
-RECOMMENDED, REFERENCE, CONTROLS = (
-    "Recommended: clean data is enough",
-    "Need a clean reference",
-    "Controls, to compare with",
-)
-
-
-def group_of(facts: MethodFacts) -> str:
-    """The heading under which a method stands."""
-    if facts.control:
-        return CONTROLS
-    if "reference" in facts.needs:
-        return REFERENCE
-    return RECOMMENDED
-
-
-def grouped(methods: Iterable[Method] = METHODS) -> dict[str, list[Method]]:
-    """Methods by heading; headings without a method are left out."""
-    groups: dict[str, list[Method]] = {name: [] for name in (RECOMMENDED, REFERENCE, CONTROLS)}
-    for method in methods:
-        groups[group_of(FACTS[method])].append(method)
-    return {name: options for name, options in groups.items() if options}
-
-
-class _Headings(QStyledItemDelegate):
-    """Draws headings in a muted colour; styles would draw them as faint as disabled entries."""
-
-    def initStyleOption(  # noqa: N802
-        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
-    ) -> None:
-        """Read as text, though the item stays one that neither mouse nor keys can choose."""
-        super().initStyleOption(option, index)
-        if not index.flags() & Qt.ItemFlag.ItemIsEnabled:
-            option.state |= QStyle.StateFlag.State_Enabled
-            option.state &= ~QStyle.StateFlag.State_MouseOver
-            option.palette.setColor(QPalette.ColorRole.Text, theme.colour("muted"))
+def explain(widget: QWidget, text: str) -> None:
+    """Explain a part of the form where the mouse rests on it, and below the form on its focus."""
+    widget.setToolTip(tip(text))
+    widget.setWhatsThis(text)
 
 
 class MethodChooser(Chooser):
-    """A combo box whose headings cannot be chosen; its data are the methods' names."""
+    """A combo box of methods in the order of the catalogue; its data are their names."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName("Method")
-        self.setItemDelegate(_Headings(self))
-        model = cast(QStandardItemModel, self.model())
-        for heading, methods in grouped().items():
-            item = QStandardItem(heading)
-            item.setFlags(Qt.ItemFlag.NoItemFlags)
-            item.setFont(theme.figure_font(theme.FONT_POINTS - 1, bold=True))
-            model.appendRow(item)
-            for method in methods:
-                self.addItem(FACTS[method].title, method)
-                self.setItemData(self.count() - 1, FACTS[method].help, Qt.ItemDataRole.ToolTipRole)
+        for method in METHODS:
+            self.addItem("", method)
+            self.setItemData(self.count() - 1, FACTS[method].help, Qt.ItemDataRole.ToolTipRole)
         self.setMaxVisibleItems(24)
-        self.setCurrentIndex(self.findData(METHODS[0]))
+        self.recommend(METHODS[0])
 
     @property
     def method(self) -> Method:
         """The method that is chosen."""
         return cast(Method, self.currentData())
 
+    def recommend(self, method: Method) -> None:
+        """Tag one method as the one to start with."""
+        for number, name in enumerate(METHODS):
+            tag = " – start here" if name == method else ""
+            self.setItemText(number, f"{method_title(name)}{tag}")
 
-# Always in sight; the others are behind "All settings".
-BASIC = ("pairs", "epochs", "batch_size", "lr", "alpha", "alpha_choice")
+
 _NOT_ROWS = frozenset({"method", "preset"})
 _SENTENCE_MS = 8000
 
@@ -271,29 +215,27 @@ class RecipeForm(QWidget):
         self.method = MethodChooser()
         self.preset = Chooser()
         self.preset.setAccessibleName("Preset")
-        self._about_method = Label("", "caption", wrap=True)
-        self._about_preset = Label("", "caption", wrap=True)
+        self.time = Label("", wrap=True)
+        self.estimate_button = push_button(look="quiet")  # of a command of the station, as below
         self.reset_all = push_button(
             "Reset", self.reset, name="Reset every field to the preset", look="quiet"
         )
         self.difference = Label("", "badge")
         self.difference.setProperty("tone", "info")
-        self.budget = Label("", "caption")
         self.sentence = Label("", "warning")
         self.sentence.setWordWrap(True)
         self.sentence.hide()
         self._forget = QTimer(self)
         self._forget.setSingleShot(True)
         self._forget.setInterval(_SENTENCE_MS)
-        self._forget.timeout.connect(self.sentence.hide)
+        self._forget.timeout.connect(self._refresh)
         self.more = QPushButton("All settings")
         self.more.setCheckable(True)
         self.more.setIcon(theme.icon("chevron-down", "accent"))
         self.more.setProperty("quiet", True)
         self._advanced = QWidget()
-        self.find_rate = push_button(look="quiet")  # of a command of the station, which binds it
-        # What else the method takes has its place between the choosers and the fields.
-        self.below_choosers = column(spacing=theme.SPACE_S)
+        self.find_rate = push_button(look="quiet")
+        self._measured = ""  # what an estimate says of the time
         self._build()
         self.method.currentIndexChanged.connect(self._on_method_chosen)
         self.preset.currentIndexChanged.connect(self._on_preset_chosen)
@@ -321,7 +263,7 @@ class RecipeForm(QWidget):
         return base.changed(**values) if values else base
 
     def set_recipe(self, recipe: Recipe) -> None:
-        """Show a recipe; its preset is the chosen one, or the default for a custom recipe.
+        """Show a recipe; its preset is the chosen one, or the nearest to a custom recipe.
 
         Raises
         ------
@@ -330,10 +272,11 @@ class RecipeForm(QWidget):
         """
         known = presets(offered(recipe.method), self._pretraining)
         self._choose(self.method, recipe.method)
-        self._load_method(recipe.preset if recipe.preset in known else "default")
-        self._add_rest()
-        for name, line in self.rows.items():
-            line.set_value(getattr(recipe, name))
+        numbers = {name: preset.model_dump() for name, preset in known.items()}
+        nearest = nearest_preset(recipe.model_dump(), numbers)
+        self._load_method(recipe.preset if recipe.preset in known else nearest)
+        for name in Recipe.model_fields.keys() - _NOT_ROWS:
+            self.row(name).set_value(getattr(recipe, name))
         self._refresh()
 
     def set_preset(self, name: str) -> None:
@@ -343,7 +286,7 @@ class RecipeForm(QWidget):
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate."""
-        self.rows["lr"].set_value(rate)
+        self.row("lr").set_value(rate)
         self._on_row_edited()
 
     def set_pretraining(self, pretraining: Pretraining) -> None:
@@ -385,7 +328,7 @@ class RecipeForm(QWidget):
 
     def row(self, name: str) -> FieldRow:
         """The line that edits a field."""
-        self._add_rest()
+        self._add_rows()
         return self.rows[name]
 
     def changed_fields(self) -> tuple[str, ...]:
@@ -401,30 +344,22 @@ class RecipeForm(QWidget):
         return ""
 
     def _build(self) -> None:
-        """Lay out choosers, basic fields and the collapsed rest."""
-        choosers = QFormLayout()
-        choosers.setContentsMargins(0, 0, 0, 0)
-        choosers.setHorizontalSpacing(theme.SPACE_M)
-        choosers.setVerticalSpacing(theme.SPACE_XS)
-        choosers.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        """Lay out what every run needs, and the settings, which are folded away."""
+        right = Qt.AlignmentFlag.AlignRight
+        self.choosers = choosers = field_form()
         choosers.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        time = QWidget()
+        row((self.time, 1), self.estimate_button, of=time, spacing=theme.SPACE_S)
         choosers.addRow(Label("&Method", buddy=self.method), self.method)
-        choosers.addRow(self._about_method)
         choosers.addRow(Label("P&reset", buddy=self.preset), self.preset)
-        choosers.addRow(self._about_preset)
+        choosers.addRow("Time", time)
         state = row(
-            (self.budget, 1), (self.difference, Qt.AlignmentFlag.AlignVCenter), self.reset_all,
+            self.more, None, (self.difference, Qt.AlignmentFlag.AlignVCenter), self.reset_all,
         )  # fmt: skip
-        self._basic_box = column(spacing=theme.SPACE_M)
-        self._rest_box = column(of=self._advanced, spacing=theme.SPACE_M)
+        self._fields = column((self.find_rate, right), spacing=theme.SPACE_S)
+        self.settings = column(self._fields, of=self._advanced, spacing=theme.SPACE_S)
         self._advanced.hide()
-        column(
-            choosers, self.below_choosers, state, self._basic_box, self.sentence,
-            (self.more, Qt.AlignmentFlag.AlignLeft), self._advanced, None, of=self,
-            spacing=theme.SPACE_M,
-        )  # fmt: skip
-        for name in BASIC:
-            self._add_row(name)
+        column(choosers, self.sentence, state, self._advanced, of=self, spacing=theme.SPACE_S)
 
     def _add_row(self, name: str) -> FieldRow:
         """Make the line that edits a field."""
@@ -433,18 +368,18 @@ class RecipeForm(QWidget):
         line.corrected.connect(self._say)
         line.reset_requested.connect(partial(self._reset_row, line))
         self.rows[name] = line
-        (self._basic_box if name in BASIC else self._rest_box).addWidget(line)
+        self._fields.addWidget(line)
         if name == "lr":
-            self._basic_box.addWidget(self.find_rate, 0, Qt.AlignmentFlag.AlignRight)
+            self._fields.addWidget(self.find_rate, 0, Qt.AlignmentFlag.AlignRight)  # moves it
         return line
 
-    def _add_rest(self) -> None:
-        """Make the lines that are collapsed at first, when they are first needed."""
-        if len(self.rows) > len(BASIC):
+    def _add_rows(self) -> None:
+        """Make the lines of all fields, when they are first needed."""
+        if self.rows:
             return
         base, used = self._base(), fields_of(self.method.method)
         for name in Recipe.model_fields:
-            if name not in BASIC and name not in _NOT_ROWS:
+            if name not in _NOT_ROWS:
                 line = self._add_row(name)
                 line.set_value(getattr(base, name))
                 line.setVisible(name in used)
@@ -474,7 +409,7 @@ class RecipeForm(QWidget):
             line.set_value(getattr(base, name))
             line.setVisible(name in used)
         self.find_rate.setVisible("lr" in used)
-        self._about_method.setText(f"{FACTS[method].help} {FACTS[method].source}.")
+        explain(self.method, f"{FACTS[method].help} {FACTS[method].source}.")
         self._refresh()
 
     def _about(self, recipe: Recipe) -> str:
@@ -506,12 +441,21 @@ class RecipeForm(QWidget):
         except InputError as error:
             self._forget.stop()
             self._show_sentence(error.sentence)
-            self.budget.setText("")
+            self._show_time("")
             return
         if not self._forget.isActive():
-            self.sentence.hide()
-        self.budget.setText(budget_text(recipe))
-        self._about_preset.setText(self._about(recipe))
+            self._show_sentence(warn_of_rate(recipe, self._pretraining))
+        self._show_time(budget_text(recipe))
+        explain(self.preset, self._about(recipe))
+
+    def show_estimate(self, sentence: str) -> None:
+        """Say how long the run takes, as far as it was measured."""
+        self._measured = sentence
+        self._refresh()
+
+    def _show_time(self, budget: str) -> None:
+        self.time.setText(self._measured or budget)
+        self.estimate_button.setVisible(not self._measured)
 
     def _say(self, sentence: str) -> None:
         """Show a sentence for a while."""
@@ -520,7 +464,7 @@ class RecipeForm(QWidget):
 
     def _show_sentence(self, sentence: str) -> None:
         self.sentence.setText(sentence)
-        self.sentence.show()
+        self.sentence.setVisible(bool(sentence))
 
     def _on_method_chosen(self) -> None:
         name = str(self.preset.currentData())
@@ -544,7 +488,7 @@ class RecipeForm(QWidget):
 
     def _on_more_toggled(self, open_: bool) -> None:
         if open_:
-            self._add_rest()
+            self._add_rows()
         self._advanced.setVisible(open_)
         self.more.setText("Fewer settings" if open_ else "All settings")
         self.more.setIcon(theme.icon("chevron-up" if open_ else "chevron-down", "accent"))

@@ -112,7 +112,7 @@ class ShownRun:
     def title(self) -> str:
         """What it is called: as in the list of runs, or as the chain of which it is kept."""
         name = TITLE if self.stands_for_chain else self.name
-        return run_name(self.folder, self.recipe.method, self.recipe.preset, name)
+        return run_name(self.folder, self.recipe.model_dump(), name)
 
 
 def estimate_folder() -> Path:

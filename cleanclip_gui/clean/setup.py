@@ -5,29 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import cast
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
+from PySide6.QtWidgets import QApplication, QCheckBox, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.job import (
     count_gpus,
+    first_method,
     make_job,
     new_folder,
     runs_dir,
     scan_on_show,
 )
-from cleanclip_gui.clean.recipe_form import RecipeForm
+from cleanclip_gui.clean.recipe_form import RecipeForm, explain
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, Drops
 from cleanclip_gui.widgets.number_box import Chooser
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts, failing
-from cleanclip_gui.widgets.text import device_text, plain
+from cleanclip_gui.widgets.text import device_text
 from ml_core.cleaning.catalogue import FACTS, MethodFacts
 from ml_core.cleaning.recipes import FORMAT, Recipe, read_recipe, write_recipe
 from ml_core.detection.records import FIVE_POISONS
@@ -36,49 +38,18 @@ from ml_core.reading.inspect import is_there, whole_file
 from ml_core.reading.regular_file import read_file
 
 
-class Requirement(NamedTuple):
-    """One thing that a method takes: what it is, and a sentence where it is ``missing``."""
-
-    text: str
-    missing: str = ""
-
-
-def requirements_of(facts: MethodFacts, session: Session, reference: str) -> list[Requirement]:
-    """What a method takes, and what of it is missing now.
-
-    Parameters
-    ----------
-    facts
-        The method.
-    session
-        What is open.
-    reference
-        Path of the clean reference; empty if none is named.
-    """
-    requirements = []
-    if "reference" in facts.needs:
-        requirements.append(_reference(session, reference))
-    if facts.data == "labelled":
-        requirements.append(Requirement("Labelled images: see Training data"))
-    elif facts.data == "images":
-        requirements.append(Requirement("Clean images, labels not needed: see Training data"))
-    return requirements
-
-
-def _reference(session: Session, path: str) -> Requirement:
-    name, facts = plain(Path(path).name, 60), session.checkpoint
+def missing_reference(facts: MethodFacts, session: Session, path: str) -> str:
+    """What a method lacks of the clean reference at ``path``; empty if nothing."""
+    checkpoint = session.checkpoint
+    if "reference" not in facts.needs:
+        return ""
     if not path:
-        missing = (
-            "This method needs a clean checkpoint of the same architecture: choose a reference."
-        )
-        return Requirement("Clean reference: none yet", missing)
+        return "This method needs a clean checkpoint of the same architecture: choose a reference."
     if not is_there(path):
-        missing = f"There is no reference at {path}."
-        return Requirement(f"Clean reference: {name} is not there", missing)
-    if facts is not None and whole_file(facts.path).resolve() == whole_file(path).resolve():
-        missing = "The reference is the checkpoint that is being cleaned; choose another one."
-        return Requirement("Clean reference: the suspect itself", missing)
-    return Requirement(f"Clean reference: {name}")
+        return f"There is no reference at {path}."
+    if checkpoint and whole_file(checkpoint.path).resolve() == whole_file(path).resolve():
+        return "The reference is the checkpoint that is being cleaned; choose another one."
+    return ""
 
 
 HELP = (
@@ -95,16 +66,13 @@ class ReferenceChoice(QWidget):
     def __init__(self, prompts: Prompts) -> None:
         super().__init__()
         Drops(self, lambda _: self.isVisible(), lambda path: self.set_path(str(path)))
-        self.edit = PathEdit("Clean reference checkpoint", "Checkpoint file or folder")
+        self.edit = PathEdit("Clean reference checkpoint", "Clean file or folder")
         self.browse = self.edit.browse(
             "open", "Choose the clean reference",
             lambda path: prompts.open_file(self, "Clean reference checkpoint", path, CHECKPOINTS),
         )  # fmt: skip
-        column(
-            Label("Clean reference", buddy=self.edit),
-            row((self.edit, 1), self.browse, spacing=theme.SPACE_XS),
-            Label(HELP, "caption", wrap=True), of=self, spacing=theme.SPACE_XS,
-        )  # fmt: skip
+        row((self.edit, 1), self.browse, of=self, spacing=theme.SPACE_XS)
+        explain(self, HELP)
         self.edit.textChanged.connect(self.changed)
 
     def path(self) -> str:
@@ -130,10 +98,6 @@ BATCH_NORM = (
     "frozen."
 )
 _RECIPES = "Recipe (*.json)"
-_CLEANS = (
-    "cleans it with what was found, scans again, and tests whether the backdoor comes back. It "
-    "trains on the chosen"
-)
 _LACKS = (
     "Open a checkpoint first: it is what will be cleaned.",
     "Choose evaluation images in the bar above: triggers are searched on them.",
@@ -141,6 +105,8 @@ _LACKS = (
     "A job is running; press it when that has ended.",
 )
 _NO_REFERENCE = "No clean reference is chosen in Scan, so only small patches are searched."
+_HELP = "Each setting is explained here while it has the focus."
+_HELP_LINES = 3  # of the explanation, which have their place while all settings are open
 
 
 class CleanSetup(QWidget):
@@ -165,18 +131,19 @@ class CleanSetup(QWidget):
         self.clean_it.setObjectName("clean.it_button")
         self.clean_it_does = Label("", "caption", wrap=True)
         self.clean_it_lacks = Label("", "warning", wrap=True)
+        self.help = Label("", "caption", wrap=True)
         self.audit_button = QPushButton()
-        self.audit_hint = Label(FIVE_POISONS, "caption", wrap=True)
-        self.requirements = Label("", wrap=True)
         self.reference = ReferenceChoice(prompts)
         self.gpus = GpuChoice()
         self.output = PathEdit("Output folder")
-        self.output.setToolTip("Each run gets its own folder in here.")
+        explain(self.output, "Each run gets its own folder in here.")
         self.browse_output = self.output.browse(
             "folder", "Choose the output folder",
             lambda _: prompts.open_folder(self, "Output folder", str(self.folder())),
         )  # fmt: skip
         self.keep_steps = QCheckBox("Keep every evaluated checkpoint")
+        explain(self.keep_steps, KEEP_HELP)
+        self.audit_button.setWhatsThis(FIVE_POISONS)
         self.open_recipe = push_button(
             "Open recipe…", self._on_open_recipe, look="quiet",
             tip="Fill the form from a recipe file; you can also drop one here.",
@@ -193,6 +160,8 @@ class CleanSetup(QWidget):
         self.reference.changed.connect(self._on_changed)
         self.keep_steps.toggled.connect(self._on_changed)
         self.gpus.changed.connect(self._on_changed)
+        self.form.more.toggled.connect(lambda _: self._explain(""))
+        cast(QApplication, QApplication.instance()).focusChanged.connect(self._on_focus_changed)
         self._on_changed()
 
     def folder(self) -> Path:
@@ -243,29 +212,23 @@ class CleanSetup(QWidget):
         self.gpus.set_processes(spec.processes)
         self._on_changed()
 
-    def show_requirements(self, session: Session) -> str:
-        """Show what the method takes and what is missing; return what is missing, or nothing."""
-        facts = FACTS[self.form.method.method]
-        requirements = requirements_of(facts, session, self.reference.path())
-        missing = next((sentence for _, sentence in requirements if sentence), "")
-        lines = [f"{'✗' if sentence else '✓'}  {text}" for text, sentence in requirements]
-        self.requirements.setText("\n".join(lines))
-        self.requirements.setVisible(bool(lines))
-        theme.set_property(self.requirements, "role", "warning" if missing else "caption")
+    def check(self, session: Session) -> str:
+        """Warn of what does not go together; return what the method lacks, or nothing."""
         architecture = "" if session.checkpoint is None else session.checkpoint.architecture
         recipe = None if self.form.problem() else self.form.recipe()
         whole = recipe is not None and recipe.batch_norm == "train" and recipe.total_steps > 0
         self.gpus.warn(BATCH_NORM if whole and architecture.startswith("ResNet") else "")
-        return missing
+        return missing_reference(FACTS[self.form.method.method], session, self.reference.path())
 
     def show_chain(self, session: Session, *, is_free: bool) -> bool:
         """Say what *Clean it* would do, or what it lacks; return whether it can start."""
-        scanned = bool(scan_on_show(session))
-        data = "pairs" if self.data.takes_pairs else "pictures"
-        does = f"{'Takes the scan of' if scanned else 'Scans'} this checkpoint, {_CLEANS} {data}."
+        scanned = scan_on_show(session)
+        begins = "Takes the scan" if scanned else "Scans"
+        does = f"{begins}, cleans, scans again, and tests whether the backdoor comes back."
         if not scanned and not session.scan_reference:
             does += f" {_NO_REFERENCE}"
         self.clean_it_does.setText(does)
+        self.form.method.recommend(first_method(self.data.has_pairs, self.form.pretraining))
         trains = FACTS[self.form.method.method].data != "none"
         there = (session.checkpoint is not None, session.images is not None, trains, is_free)
         few = "" if scanned or session.images is None else session.images.too_few_to_scan
@@ -298,26 +261,42 @@ class CleanSetup(QWidget):
         self.data.set_data(facts.data)
         self.data.setVisible(facts.data != "none")
         self._data_heading.setVisible(facts.data != "none")
-        for part in (self.audit_button, self.audit_hint):
+        for part in (self.audit_button, self.data.exclude_row):
             part.setVisible(facts.data == "pairs")
-        self.reference.setVisible("reference" in facts.needs)
+        self.form.choosers.setRowVisible(self.reference, "reference" in facts.needs)
         self.changed.emit()
 
+    def _on_focus_changed(self, _before: QWidget | None, now: QWidget | None) -> None:
+        """Explain what has the focus, below the form: there it moves nothing."""
+        if now is None:  # of another window
+            return
+        while now is not None and now is not self and not now.whatsThis():
+            now = now.parentWidget()
+        self._explain(now.whatsThis() if now is not None and self.isAncestorOf(now) else "")
+
+    def _explain(self, text: str) -> None:
+        opened = self.form.more.isChecked()
+        self.help.setText(text or (_HELP if opened else ""))
+        lines = _HELP_LINES * self.help.fontMetrics().lineSpacing()
+        self.help.setMinimumHeight(lines if opened else 0)
+        self.help.setVisible(bool(self.help.text()))
+
     def _lay_out(self) -> None:
-        self.form.below_choosers.addWidget(self.requirements)
-        self.form.below_choosers.addWidget(self.reference)
+        self.form.choosers.insertRow(1, "Reference", self.reference)
         self._data_heading = Label("Training data", "heading", wrap=True)
+        output = QWidget()
+        row((self.output, 1), self.browse_output, of=output, spacing=theme.SPACE_XS)
+        files = FoldingRow(self.open_recipe, self.save_recipe, self.resume_other, spacing=0)
+        for part in (
+            self.data.exclude_row, self.audit_button, self.gpus,
+            Label("Output folder", buddy=self.output), output, self.keep_steps, files,
+        ):  # fmt: skip
+            self.form.settings.addWidget(part)
         column(
             self.clean_it, self.clean_it_does, self.clean_it_lacks, theme.SPACE_S,
-            self._data_heading, self.data, self.audit_hint, self.audit_button, theme.SPACE_S,
-            Label("Or choose a method yourself", "heading", wrap=True), self.form,
-            row(self.open_recipe, self.save_recipe, None, spacing=0),
-            self.gpus, theme.SPACE_S,
-            row((Label("Output folder", "heading", wrap=True), 1), self.resume_other),
-            row((self.output, 1), self.browse_output, spacing=theme.SPACE_XS), self.keep_steps,
-            Label(KEEP_HELP, "caption", wrap=True), None, of=self,
-            margins="card",
-            spacing=theme.SPACE_S,
+            self._data_heading, self.data, theme.SPACE_S,
+            Label("Or choose a method", "heading", wrap=True), self.form, None, of=self,
+            margins="card", spacing=theme.SPACE_S,
         )  # fmt: skip
 
 

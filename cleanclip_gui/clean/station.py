@@ -12,7 +12,7 @@ from typing import Any
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QAction, QResizeEvent
-from PySide6.QtWidgets import QPushButton, QStackedWidget, QTabBar, QWidget
+from PySide6.QtWidgets import QApplication, QPushButton, QStackedWidget, QTabBar, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.audit.dialog import AuditDialogs, same_pairs
@@ -465,7 +465,7 @@ class CleanStation(QWidget):
         actions = self.context.actions
         self.start_button = OnceButton(theme.icon("play"), "")
         self.start_button.setObjectName("clean.start_button")
-        self.estimate_button = bind(QPushButton(), actions["clean.estimate"], text=True)
+        bind(self.form.estimate_button, actions["clean.estimate"], text=True)
         self.shorten_button = push_button(
             "Shorten to an hour", self._on_shorten_clicked,
             tip="Take as many examples as an hour of training allows here; fewer may clean less.",
@@ -490,17 +490,17 @@ class CleanStation(QWidget):
     def _lay_out(self) -> None:
         self.run_bar = RunBar(self.run, self.context.actions)
         self.hint = Label("", "caption", wrap=True)
-        self.estimate_label = Label("", "caption", wrap=True)
         self.trouble_text = Label(wrap=True)
         result_buttons = FoldingRow(self.try_button, self.save_button)
-        self.result_card = card(self.before_after, result_buttons, self.proof)
+        self.result_card = card(self.before_after, result_buttons)
+        self.proof_card = card(self.proof)
         self.earlier_text = Label(wrap=True)
         self.newest_button = push_button("Show the current run", self.run.show_newest)
         self.earlier_card = card(self.earlier_text, FoldingRow(self.newest_button))
         theme.set_property(self.earlier_card, "tone", "info")
         trouble_buttons = FoldingRow(self.resume_button, self.halve_button, self.details_button)
         self.trouble_card = card(self.trouble_text, trouble_buttons)
-        for sheet in (self.result_card, self.earlier_card, self.trouble_card):
+        for sheet in (self.result_card, self.proof_card, self.earlier_card, self.trouble_card):
             sheet.hide()
         self.head = PageHead(self.context.actions["view.setup"])
         self.tabs, self.log_line = self.head.tabs, self.head.log_line
@@ -514,24 +514,22 @@ class CleanStation(QWidget):
     def _left_side(self) -> QWidget:
         """The set-up, scrolling, above the buttons, which always show."""
         return above_foot(
-            self.setup, self.hint, self.estimate_label,
-            (self.shorten_button, Qt.AlignmentFlag.AlignLeft),
-            row((self.start_button, 1), self.estimate_button, spacing=theme.SPACE_S),
+            self.setup, self.setup.help, self.hint, self.shorten_button, self.start_button,
         )  # fmt: skip
 
     def _right_side(self) -> QWidget:
         """Run bar; tabs and the newest line of the log; this run's outcome and charts, or all."""
         this_run = page(
-            self.earlier_card, self.trouble_card, self.chain, self.result_card, (self.charts, 1),
-            spacing=theme.SPACE_M,
+            self.earlier_card, self.trouble_card, self.result_card, self.chain, self.proof_card,
+            (self.charts, 1), spacing=theme.SPACE_M,
         )  # fmt: skip
         self.scroll_area = scrolling(this_run)
         self._pages = QStackedWidget()
         for widget in (self.scroll_area, scrolling(self.runs), scrolling(self.runs.comparison)):
             self._pages.addWidget(widget)
-        side = QWidget()
-        column(self.run_bar, self.head, (self._pages, 1), of=side, spacing=theme.SPACE_S)
-        return side
+        self.right = QWidget()
+        column(self.run_bar, self.head, (self._pages, 1), of=self.right, spacing=theme.SPACE_S)
+        return self.right
 
     # What follows the run, the session and the widgets
 
@@ -588,7 +586,8 @@ class CleanStation(QWidget):
     def show_run(self) -> None:
         """Show what the run left, or why it left nothing, and what an estimate found."""
         trouble = self.run.on_show.trouble
-        self.result_card.setVisible(self.run.on_show.shows_result)
+        for sheet in (self.result_card, self.proof_card):
+            sheet.setVisible(self.run.on_show.shows_result)
         self.trouble_card.setVisible(trouble is not None)
         if trouble is not None:
             failed = trouble.error is not None
@@ -600,8 +599,7 @@ class CleanStation(QWidget):
         self._show_chain()
         self._show_earlier()
         estimated = self.run.estimated
-        self.estimate_label.setText(estimate_sentence(estimated) if estimated else "")
-        self.estimate_label.setVisible(bool(estimated))
+        self.form.show_estimate(estimate_sentence(estimated) if estimated else "")
         self.shorten_button.setVisible(
             bool(estimated) and estimated.get("train_seconds", 0.0) > 1.1 * SHORT_SECONDS
         )
@@ -629,7 +627,7 @@ class CleanStation(QWidget):
     def _refresh(self, *_: object) -> None:
         """Enable what can be done, and say what is missing."""
         session, actions = self.session, self.context.actions
-        missing = self.setup.show_requirements(session)
+        missing = self.setup.check(session)
         busy = self.is_busy()
         self._is_free = not busy and not is_taken(self.setup.device(self.context.device.wanted))
         self._can_start_chain = self.setup.show_chain(session, is_free=self._is_free)
@@ -669,13 +667,19 @@ class CleanStation(QWidget):
         self.shell.interrupted.emit("")
 
     def _on_run_ended(self, last: Done) -> None:
-        if last.status == "cancelled":  # “Cancelling” is no longer true
-            self.log_line.setText("")
+        self.log_line.setText("")  # it was of the work
+        hidden = self.run.newest_is_hidden and self.run.mode != "estimate"
+        if last.status == "cancelled":
+            if hidden:  # whoever cancels a run looks for what is left of it
+                self.run.show_newest()
             if self.queue.can_start:
                 waiting = plural(len(self.queue), "run")
                 self._log(f"Cancelled. The queue is paused: “Start the queue” begins {waiting}.")
-        if self.run.newest_is_hidden and self.run.mode != "estimate":
+        elif hidden:
             self._log("The current run has ended; it is in the history.")
+        focus = QApplication.focusWidget()
+        if self.run.has_result and focus is not None and self.right.isAncestorOf(focus):
+            self.try_button.setFocus()  # what comes next; the run bar has no button any more
 
     def _on_run_opened(self) -> None:
         self.charts.clear()
@@ -686,6 +690,7 @@ class CleanStation(QWidget):
     def _on_result_shown(self, result: dict[str, Any]) -> None:
         self.before_after.show_result(result)
         self.result_card.show()
+        self.proof_card.show()
         self.scroll_area.verticalScrollBar().setValue(0)
         self.proof.show_run(self.run.on_show.folder)
 
@@ -801,7 +806,7 @@ class CleanStation(QWidget):
         steps = max(1, int(SHORT_SECONDS / estimate["step_seconds"]))
         fitted = fitted_budget(self.form.recipe(), steps, estimate["pairs"])
         self.form.set_budget(fitted)
-        self._log(f"Shortened to {self.form.budget.text()}.")
+        self._log(f"Shortened to {self.form.time.text()}.")
 
     def _on_setup_changed(self, *_: object) -> None:
         self.run.forget_estimate()

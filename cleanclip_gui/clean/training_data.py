@@ -111,18 +111,16 @@ class TrainingData(QWidget):
             (Label("Pictures", buddy=self.pictures), _beside(self.pictures, self.browse_pictures)),
         )
         self._folder_details = _details((_beside(self.folder_path, self.browse_folder),))
-        self.exclude_row = _details(
-            (
-                Label("Excluded pairs", buddy=self.exclude),
-                _beside(self.exclude, self.browse_exclude),
-            ),
-            (self.exclude_says,),
-        )
+        self.exclude_row = QWidget()
+        row(
+            Label("Excluded pairs", buddy=self.exclude), (self.exclude, 1), self.browse_exclude,
+            of=self.exclude_row, spacing=theme.SPACE_XS,
+        )  # fmt: skip
         self.exclude_says.hide()
-        self.exclude_row.show()
         column(
             self.of_pairs, self.demo, self.table, self._table_details, self.folder,
-            self._folder_details, self.exclude_row, of=self, spacing=theme.SPACE_XS,
+            self._folder_details, self.exclude_says, self.exclude_row, of=self,
+            spacing=theme.SPACE_XS,
         )  # fmt: skip
         self.of_pairs.clicked.connect(self._on_of_pairs_clicked)
         self._choices.buttonToggled.connect(self._on_source_chosen)
@@ -164,6 +162,7 @@ class TrainingData(QWidget):
             self.text_column.setText(new)
         self.folder.setVisible(not uses_pairs)
         self.exclude_row.setVisible(uses_pairs)
+        self.exclude_says.setVisible(uses_pairs and bool(self.exclude_says.text()))
         self._name_path()
         if uses_pairs and self.folder.isChecked():
             self.demo.setChecked(True)
@@ -172,6 +171,11 @@ class TrainingData(QWidget):
     def takes_pairs(self) -> bool:
         """Whether captions, not labels, stand beside the images."""
         return self._uses_pairs
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether there are pairs, though the method in use may take their pictures alone."""
+        return self._uses_pairs or self.demo.isChecked()
 
     def pairs(self) -> PairSpec | None:
         """The pairs to train on; None for a method that takes labelled images.
@@ -273,6 +277,7 @@ class TrainingData(QWidget):
     def _look_at_exclusions(self) -> None:
         """Read an exclusions file as soon as it is named, in another thread."""
         self._exclude_problem = ""
+        self.exclude_says.clear()
         self.exclude_says.hide()
         if self._looking is not None:
             self._looking.cancel()

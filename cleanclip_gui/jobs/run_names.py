@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_core.atomic import replace_files
-from ml_core.cleaning.catalogue import run_title
+from ml_core.cleaning.presets import run_title
 from ml_core.jobs.auto import round_title
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_text
@@ -14,9 +17,20 @@ NAME_FILE = "note.txt"
 MAX_NAME = 500
 
 
-def run_name(folder: Path, method: str, preset: str, name: str) -> str:
-    """What a run is called, with the name that the user gave it, if any."""
-    return run_title(method, preset, name or round_title(folder))
+def run_number(folder: Path) -> int:
+    """The number in the name of a run's folder, e.g. ``7-par-20261125-141503``; 0 without one."""
+    match = re.fullmatch(r"(\d{1,6})-.+-\d{8}-\d{6}", folder.name)
+    return int(match[1]) if match else 0
+
+
+def run_name(folder: Path, recipe: Mapping[str, Any], name: str) -> str:
+    """What a run is called: its number, and the name that the user gave it or its recipe.
+
+    A round has the number of its chain.
+    """
+    chain = round_title(folder)
+    number = run_number(folder.parent if chain else folder)
+    return f"{f'#{number} ' if number else ''}{name or chain or run_title(recipe)}"
 
 
 def read_name(folder: Path) -> str:

@@ -174,8 +174,10 @@ def _runs(sha256: str, others: Iterable[Path]) -> Iterator[ReportPart]:
         result = read_json(folder / RESULT_FILE)
         if result.get("source_sha256") != sha256 or not (folder / SPEC_FILE).is_file():
             continue
-        method, preset = str(result.get("method", "")), str(result.get("preset") or "")
-        title = run_name(folder, method, preset, read_name(folder))
+        recipe = {key: result.get(key) for key in ("method", "preset")}
+        if isinstance(of_run := result.get("recipe"), dict):
+            recipe |= of_run
+        title = run_name(folder, recipe, read_name(folder))
         complete = all(
             (folder / MEASUREMENTS_FOLDER / side / MEASUREMENT_FILE).is_file()
             for side in ("before", "after")

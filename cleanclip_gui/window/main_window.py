@@ -474,7 +474,7 @@ class MainWindow(QMainWindow):
             ),
             Command(
                 "view.log", "L&og", "&View", self.toggle_log, "Show or hide the log.", "log",
-                "Ctrl+L", 3, None, lambda: not self.log_dock.isHidden(), rail=True,
+                "Ctrl+L", 3, None, lambda: not self.log_dock.isHidden(),
             ),
             Command(
                 "view.palette", "Command &palette…", "&View", self.show_palette,

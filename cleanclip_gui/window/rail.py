@@ -53,15 +53,15 @@ class Rail(QFrame):
         """Give what the height and a window so wide have room for."""
         needed = len(self._named) * (theme.px(_STATION) + theme.SPACE_XS)
         needed += self._tools.sizeHint().height() + 5 * theme.SPACE_S
-        named = self.height() >= needed and window >= theme.px(_NARROW)
-        self._logo.setVisible(self.height() >= needed + theme.px(_LOGO))
+        wide = window >= theme.px(_NARROW)
+        named = wide and self.height() >= needed
+        self._logo.setVisible(wide and self.height() >= needed + theme.px(_LOGO))
         style = Qt.ToolButtonStyle
         for button in self._named:
             button.setToolButtonStyle(
                 style.ToolButtonTextUnderIcon if named else style.ToolButtonIconOnly
             )
             button.setMinimumHeight(theme.px(_STATION if named else _ICON))
-        wide = window >= theme.px(_NARROW)
         self.setFixedWidth(theme.px(_WIDE if wide else _BARE))
 
     def add_tool(self, action: QAction) -> QToolButton:

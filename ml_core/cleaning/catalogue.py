@@ -158,8 +158,3 @@ def offered(method: str) -> Method:
             f"{facts.title} is no longer offered: take {facts.help} instead.", "unsupported"
         )
     raise InputError(f"Unknown method {method!r}; choose one of {', '.join(METHODS)}.")
-
-
-def run_title(method: str, preset: str, name: str = "") -> str:
-    """What a run is called wherever it is spoken of: as the user calls it, or ``PAR, talk``."""
-    return name or f"{method_title(method)}, {preset or 'own settings'}"

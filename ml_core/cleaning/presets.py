@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from ml_core.cleaning.catalogue import Method, offered
+from ml_core.cleaning.catalogue import Method, method_title, offered
 from ml_core.cleaning.pretraining import DEMO, DEMO_PEAK, SAFE_SHARE, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of, make_recipe
 from ml_core.figures import rate_text
@@ -253,6 +254,45 @@ def is_demos(recipe: Recipe, pretraining: Pretraining) -> bool:
 def preset_source(method: str, name: str) -> str:
     """Where a preset's numbers come from, as a sentence; empty for an unknown one."""
     return OWN_SOURCES.get((method, name), PRESET_SOURCES.get(name, ""))
+
+
+_MOST_NAMED = 2  # changes of a recipe in the title of its run
+
+
+def run_title(recipe: Mapping[str, Any]) -> str:
+    """What a run is called by its recipe: method, preset, and what differs from it.
+
+    ``PAR, talk, seed 1``. A custom recipe is compared with the preset that it is nearest to.
+    """
+    method, name = str(recipe.get("method", "")), str(recipe.get("preset") or "own settings")
+    named = _numbers(method) if name == "custom" else {}
+    numbers: Mapping[str, Any] = {"seed": Recipe.model_fields["seed"].default}
+    if named:
+        numbers = named[nearest := nearest_preset(recipe, named)]
+        name = nearest if _moved(recipe, numbers) else name  # an old record may have no numbers
+    changes = _moved(recipe, numbers)
+    words = [f"{Recipe.model_fields[key].title} {recipe[key]}".lower() for key in changes]
+    if len(words) > _MOST_NAMED:
+        words = [f"{len(words)} changes"]
+    return ", ".join([method_title(method), name, *words])
+
+
+def nearest_preset(recipe: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> str:
+    """The name of the preset from which the fewest fields of a recipe differ."""
+    return min(named, key=lambda name: len(_moved(recipe, named[name])))
+
+
+def _moved(recipe: Mapping[str, Any], numbers: Mapping[str, Any]) -> list[str]:
+    return [key for key in numbers if recipe.get(key, numbers[key]) != numbers[key]]
+
+
+@lru_cache(maxsize=32)
+def _numbers(method: str) -> Mapping[str, Mapping[str, Any]]:
+    """The fields of each preset; none of a method of an earlier version."""
+    return {
+        name: make_recipe({"method": method, **fields}).model_dump(exclude={"method", "preset"})
+        for name, fields in FIELDS.get(method, {}).items()
+    }
 
 
 def about_rate(recipe: Recipe, pretraining: Pretraining) -> str:

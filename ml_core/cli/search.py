@@ -44,7 +44,7 @@ def search(
     options: Options,
     methods: str | None = option(
         None,
-        help="Methods to try, with commas; default: stamped, mmcl, unlearning, cleanclip and par, "
+        help="Methods to try, with commas; default: stamped, cleanclip, mmcl, par and unlearning, "
         "or unlearning where there are images and no pairs.",
     ),
     rates: str | None = option(

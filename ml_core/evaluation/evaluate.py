@@ -193,7 +193,7 @@ class Measurement:
             classes=len(subject.class_names),
             control=self._control,
         )
-        self._facts = _facts(subject, trigger, len(self._order))
+        self._facts = conditions_of(subject, trigger) | {"n_total": len(self._order)}
         self._ended = False
 
     @property
@@ -404,12 +404,11 @@ def _table(cache: EmbeddingCache | None, subject: Subject) -> EmbeddingTable | N
     return cache.table(key, len(subject.labels), subject.classifier.shape[1])
 
 
-def _facts(subject: Subject, trigger: Trigger | None, total: int) -> dict[str, Any]:
-    """What an `Evaluation` says besides its numbers."""
+def conditions_of(subject: Subject, trigger: Trigger | None) -> dict[str, Any]:
+    """What decides an evaluation but its target, as the fields of its record."""
     model = subject.model
     rows = subject.classifier.detach().to("cpu", torch.float32).contiguous().numpy()
     return provenance_of(subject, trigger) | {
-        "n_total": total,
         "canvas": "model" if trigger is None else trigger.canvas,
         "precision": model.precision,
         "layout": model.layout,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +134,17 @@ class Evaluation:
         if not self.n_labelled:
             return "needs labels"
         return "fewer than 5 classes" if name == "top5" else "all images are of the target class"
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """The evaluation that `to_dict` wrote."""
+        names = {each.name for each in fields(cls)}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in record.items()
+            if key in names
+        }
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready copy with `not_measured`; intervals are lists ``[low, high]``."""

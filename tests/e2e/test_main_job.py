@@ -114,7 +114,7 @@ def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch
     painted = rate(session)
     keys.tab_to("Next")
     keys.press(K.Key_Return)
-    assert window.guide.steps[window.guide.position].title == "Flip"
+    assert window.guide.steps[window.guide.position].title == "See the effect"
     assert "turn into “banana”" in card_text(window)
     assert painted >= 0.5
     assert session.evaluation.baseline_target_rate <= 0.05
@@ -126,6 +126,8 @@ def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch
     keys.tab_to("Preset")
     keys.press(K.Key_T)
     assert focused().currentText() == "Talk"
+    keys.tab_to("All settings")
+    keys.press(K.Key_Space)
     keys.tab_to("Training examples")
     keys.write("1920")
     keys.tab_to("Start cleaning")

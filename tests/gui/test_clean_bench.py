@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication, QMenu
 from cleanclip_gui.clean import run as run_module
 from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STARTED
-from cleanclip_gui.clean.setup import requirements_of
+from cleanclip_gui.clean.setup import missing_reference
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from ml_core.cleaning.catalogue import FACTS, MethodFacts
 from ml_core.events import Done, Metric, Saved
@@ -71,6 +71,9 @@ def test_a_second_start_waits_its_turn(panel, session, tmp_path):
     assert panel.tabs.tabText(1) == "Queue and history, 2 waiting"
     second, third = panel.queue.folders
     assert [status for _, status in shown(panel)] == ["running", "waiting", "waiting"]
+    titles = [run.title for run in panel.runs.runs]
+    assert titles == [f"#{seed} Stamped finetuning, quick, seed {seed}" for seed in (1, 2, 3)]
+    assert panel.log_line.text() == f"{titles[2]} waits in the queue (2 runs)."
     panel.show_page(1)
     panel.runs.table.choose(third)
     click(panel.runs.up)
@@ -217,8 +220,7 @@ def test_what_a_method_needs_is_said(session, tmp_path):
         (str(tmp_path / "gone"), "There is no reference at"),
         (session.checkpoint.path, "is the checkpoint that is being cleaned"),
     ):
-        told = requirements_of(method, session, reference)
-        assert words in next(missing for _, missing in told if missing)
+        assert words in missing_reference(method, session, reference)
 
 
 def test_start_waits_for_what_is_missing(panel, session, monkeypatch):
@@ -226,7 +228,6 @@ def test_start_waits_for_what_is_missing(panel, session, monkeypatch):
     monkeypatch.setitem(FACTS, "mmcl", needs)
     panel.form.set_method("mmcl")
     assert not panel.start_button.isEnabled()
-    assert panel.setup.requirements.text() == "✗  Clean reference: none yet"
     assert "choose a reference" in panel.hint.text()
     reference = Path(session.checkpoint.path).with_name("clean.safetensors")
     reference.write_bytes(b"w")
@@ -268,7 +269,7 @@ def test_an_older_result_is_shown_while_a_run_works(qtbot, panel, session, tmp_p
     assert panel.before_after.isVisible()
     assert panel.run.on_show.folder == old
     # The run bar is of the run at work, and its numbers do not get into the other's charts.
-    assert panel.run_bar.title.text() == "Stamped finetuning, quick is running"
+    assert panel.run_bar.title.text() == "#1 Stamped finetuning, quick is running"
     assert session.run.status == "running"
     runner.event_received.emit(Metric(2, 9, {"loss": 6.0}))
     losses = panel.charts.losses.series("loss")
@@ -292,6 +293,31 @@ def test_an_older_result_is_shown_while_a_run_works(qtbot, panel, session, tmp_p
     all_read(qtbot, panel)
     assert (panel.run.on_show.folder, panel.run.has_result) == (live, True)
     assert panel.earlier_card.isHidden()
+
+
+def test_after_a_run_nothing_is_left_of_what_went_before(qtbot, panel, session, tmp_path):
+    """Who cancels a run sees that run, and no line tells of work that is over."""
+    old = write_run(tmp_path / "runs", "old", checkpoint=tmp_path / "runs" / "poisoned.safetensors")
+    panel.start()
+    runner = runner_of(panel)
+    panel.runs.open_run(read_run(old))
+    all_read(qtbot, panel)
+    assert panel.result_card.isVisible()
+    runner.event_received.emit(Saved("run/state.safetensors", "state", 5))
+    assert panel.log_line.text() == "Saved state.safetensors at step 5."
+    runner.end(Done("cancelled"))
+    assert panel.run_bar.title.text() == "#1 Stamped finetuning, quick: cancelled"
+    assert panel.log_line.text() == ""
+    assert panel.result_card.isHidden()
+    assert panel.proof_card.isHidden()
+    assert panel.trouble_card.isVisible()
+    panel.start()
+    runner_of(panel).event_received.emit(Saved("run/result.json", "result", 5))
+    panel.run_bar.pause.setFocus()
+    end(panel, tmp_path)
+    assert panel.log_line.text() == ""
+    assert panel.try_button.hasFocus()  # Pause is gone; what comes next is at hand
+    assert panel.scroll_area.verticalScrollBar().value() == 0
 
 
 def test_the_history_is_sorted_by_a_click_on_a_title(qtbot, panel, tmp_path):
@@ -327,7 +353,7 @@ def test_a_deleted_run_is_in_the_trash(qtbot, panel, tmp_path, monkeypatch):
     assert names(panel) == ["new", "old"]
     assert not middle.exists()
     assert not panel.run.has_result  # nothing of it is on show
-    assert "Moved CleanCLIP, custom of" in panel.runs.message.text()
+    assert "Moved CleanCLIP, talk, 3 changes of" in panel.runs.message.text()
     assert (tmp_path / "Trash" / "files" / "middle" / "result.json").is_file()
     monkeypatch.setattr("cleanclip_gui.clean.runs.page.at_work", lambda folder: folder == old)
     table.choose(old)

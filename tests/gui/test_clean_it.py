@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QPoint
 
 from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.session.records import JobState
@@ -55,8 +56,7 @@ def run_to_the_end(panel):
 def test_the_button_takes_what_is_open_and_says_what_is_missing(panel, session, tmp_path):
     setup = panel.setup
     session.scan_reference = str(tmp_path / "parent.safetensors")
-    assert setup.clean_it_does.text().startswith("Scans this checkpoint, cleans it")
-    assert setup.clean_it_does.text().endswith("It trains on the chosen pairs.")
+    assert setup.clean_it_does.text().startswith("Scans, cleans, scans again")
     assert not setup.clean_it_lacks.isVisible()
     setup.clean_it.click()
     assert panel.run_bar.pause.hasFocus()
@@ -102,7 +102,7 @@ def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, sess
         )  # fmt: skip
         write_spec_file(made, folder / SCAN_SPEC)
         session.show_job("scan", JobState(str(folder), "finished", "found"))
-        assert panel.setup.clean_it_does.text().startswith("Takes the scan of") == taken
+        assert panel.setup.clean_it_does.text().startswith("Takes the scan") == taken
         panel.setup.clean_it.click()
         assert asked(runner_of(panel)).scanned == (str(folder) if taken else None)
         runner_of(panel).end(Done("cancelled"))
@@ -111,7 +111,7 @@ def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, sess
 def test_the_steps_while_they_run(qtbot, panel):
     panel.setup.clean_it.click()
     runner = runner_of(panel)
-    assert panel.run_bar.title.text() == "Clean it is running"
+    assert panel.run_bar.title.text() == "#1 Clean it is running"
     runner.play([told(STEPS[0]), Progress("patches", 3, 6)])
     assert shown(panel) == [("Scan", "running", STEPS[0].why)]
     assert panel.run_bar.details.text() == "Patches · 3 of 6"
@@ -146,12 +146,16 @@ def test_the_answer_its_round_and_the_way_back(panel, session):
     folder = run_to_the_end(panel)
     assert panel.chain.sentences.text().split("\n") == list(SENTENCES)
     assert session.run.output_dir == str(folder / "round-1")
-    assert panel.run_bar.title.text() == "Clean it: finished"
+    assert panel.run_bar.title.text() == "#1 Clean it: finished"
     assert panel.run_bar.details.text() == "In 5 min 0 s."
     assert panel.before_after.isVisible()
     assert panel.proof.rebound.isVisible()
     assert panel.try_button.isEnabled()
     assert [line.state.text() for line in panel.chain.rows] == ["done, 1 min 1 s"] * 5
+    assert not panel.chain.steps.isVisible()  # the answer comes first
+    panel.chain.more.click()
+    assert panel.chain.steps.isVisible()
+    assert panel.before_after.mapToGlobal(QPoint()).y() < panel.chain.mapToGlobal(QPoint()).y()
     known = panel.context.settings.results("scan")  # to Scan and Report
     assert [(past.folder, past.verdict) for past in known] == [(str(folder / "scan-0"), "found")]
     scans = []
@@ -172,7 +176,9 @@ def test_its_rounds_are_in_the_history_and_bring_the_chain_back(qtbot, panel, tm
     write_run(folder.parent, "single")
     panel.show_page(1)
     qtbot.waitUntil(lambda: len(panel.runs.runs) == 2)
-    assert {past.title for past in panel.runs.runs} == {"Clean it, round 1", "CleanCLIP, custom"}
+    assert {past.title for past in panel.runs.runs} == {
+        "#1 Clean it, round 1", "CleanCLIP, talk, 3 changes",
+    }  # fmt: skip
     for past in panel.runs.runs:
         panel.runs.open_run(past)
         assert panel.chain.isVisible() == (past.folder.parent == folder)
@@ -245,7 +251,7 @@ def test_what_is_left_of_a_chain_is_shown(panel):
     rounds = folder / "round-1"
     hidden = rounds.rename(folder.parent / "hidden")
     panel.resuming.offer(folder)
-    assert panel.run_bar.title.text() == "Clean it: finished"
+    assert panel.run_bar.title.text() == "#1 Clean it: finished"
     assert panel.chain.sentences.text().startswith(SENTENCES[0])
     hidden.rename(rounds)
     for name in ("auto.json", "auto-spec.json"):
@@ -313,7 +319,7 @@ def test_a_chain_whose_window_was_killed_is_offered(qtbot, make, answers, tmp_pa
     assert window.settings.value.last_run == str(runner.spec_path.parent)
     assert window.session.runs == ()  # it is no run: a session would miss its job
     again = make(new_runner=FakeRunner).stations["clean"]
-    assert again.run_bar.title.text() == "Clean it: interrupted"
+    assert again.run_bar.title.text() == "#1 Clean it: interrupted"
     assert "Resume goes on with the next one" in again.trouble_text.text()
     again.resume_button.click()
     assert runner_of(again).spec_path == runner.spec_path

@@ -16,6 +16,7 @@ from cleanclip_gui.clean.run import STALE
 from cleanclip_gui.clean.run_bar import progress_text
 from cleanclip_gui.jobs.runner import _RUNNING, DEVICES
 from cleanclip_gui.widgets.text import duration_text, left_text
+from ml_core.cleaning.catalogue import FACTS, METHODS
 from ml_core.cleaning.pretraining import Pretraining
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress, Saved
@@ -92,7 +93,7 @@ def test_what_can_be_pressed(panel, session):
     assert not bar.pause.isVisible()
     panel.start()
     assert panel.start_button.text() == "Add to the queue"
-    assert not panel.estimate_button.isEnabled()
+    assert not panel.form.estimate_button.isEnabled()
     assert all(b.isVisible() and b.isEnabled() for b in bar.buttons)
     bar.pause.click()
     assert texts(panel, "pause") == [bar.pause.text()] == ["Resume"]
@@ -150,21 +151,50 @@ def test_on_a_gpu_studio_moves_and_comes_back(panel, session):
     assert session.run.device == "cuda:0"
 
 
+def test_a_setting_is_explained_while_it_has_the_focus(panel):
+    setup, form = panel.setup, panel.form
+    assert not setup.help.isVisible()
+    form.method.setFocus()
+    assert setup.help.text().startswith(FACTS[form.method.method].help)
+    form.more.click()
+    form.row("epochs").editor.setFocus()
+    assert setup.help.text() == form.row("epochs").editor.accessibleDescription()
+    panel.start_button.setFocus()
+    assert setup.help.text() == "Each setting is explained here while it has the focus."
+    form.more.click()
+    assert not setup.help.isVisible()
+
+
+def test_the_method_to_start_with_fits_the_data(panel):
+    method, data = panel.form.method, panel.data
+
+    def tagged():
+        texts = [method.itemText(number) for number in range(method.count())]
+        return [name for name, text in zip(METHODS, texts, strict=True) if "start here" in text]
+
+    assert tagged() == ["stamped"]
+    panel.form.set_method("supervised")
+    assert tagged() == ["stamped"]  # the demo has pairs
+    data.folder.click()
+    assert tagged() == ["unlearning"]
+
+
 def test_no_estimate_before_it_is_measured(qtbot, panel, session):
-    panel.estimate_button.click()
+    panel.form.estimate_button.click()
     runner = runner_of(panel)
     assert runner.mode == "estimate"
-    assert panel.estimate_label.text() == ""
+    steps = panel.form.time.text()
+    assert steps.endswith("steps of 128 examples")
     assert not panel.run_bar.stop.isVisible()
     found = {"seconds": 190.0, "steps": 312, "step_seconds": 0.52, "memory_bytes": 1 << 30}
     runner.end(Done("finished", found))
-    assert panel.estimate_label.text() == (
+    assert panel.form.time.text() == (
         "About 3 min 10 s for 312 steps (0.52 s a step, measured), 1.0 GiB of memory."
     )
     assert session.run is None
     assert not runner.spec_path.exists()
     panel.form.row("batch_size").editor.setValue(64)
-    assert panel.estimate_label.text() == ""
+    assert panel.form.time.text().endswith("steps of 64 examples")
     panel.estimate()
     with qtbot.waitSignal(panel.shell.failed) as blocker:
         runner_of(panel).end(Done("failed", {}, "There is no table.", "usage", "why"))
@@ -182,7 +212,7 @@ def test_a_run_of_hours_can_be_shortened(panel, session):
     for hours, there in ((30, 100_000), (0.9, 100_000), (30, 2000)):
         panel.form.set_method("cleanclip")
         panel.form.set_preset("paper")
-        panel.estimate_button.click()
+        panel.form.estimate_button.click()
         found = {
             "seconds": hours * 3700, "train_seconds": hours * 3600, "step_seconds": 24.0,
             "steps": panel.form.recipe().total_steps, "pairs": there,
@@ -307,8 +337,8 @@ def test_a_run_waits_for_a_busy_device_and_the_result_stays(qtbot, panel, tmp_pa
         patch.setitem(_RUNNING, "cpu", object())
         DEVICES.changed.emit()
         qtbot.waitUntil(lambda: panel.start_button.text() == "Add to the queue")
-        assert not panel.estimate_button.isEnabled()
-        assert panel.estimate_button.toolTip().startswith("Another job is running")
+        assert not panel.form.estimate_button.isEnabled()
+        assert panel.form.estimate_button.toolTip().startswith("Another job is running")
         panel.start()
         assert not panel.run.is_running
         assert len(panel.queue) == 1

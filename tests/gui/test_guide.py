@@ -11,7 +11,7 @@ from tests.gui.layout_faults import lasting_faults
 
 STEPS = shipped("tour").steps
 TITLES = [step.title for step in STEPS]
-SEARCH, FLIP, CLEAN = (TITLES.index(title) for title in ("Search", "Flip", "Clean"))
+SEARCH, FLIP, CLEAN = (TITLES.index(title) for title in ("Scan", "See the effect", "Clean"))
 
 
 def measured(**fields):
@@ -39,7 +39,7 @@ def test_it_leads_from_opening_to_cleaning(window, qtbot):
         window.session.show_job("scan", scan)
         assert words in guide.card.accessibleDescription()
         guide.card.next.click()
-        assert (STEPS[guide.position].title, window.station) == ("Stick", "studio")
+        assert (STEPS[guide.position].title, window.station) == ("Add the trigger", "studio")
     window.session.evaluation = measured()
     assert "99.0 %" in guide.card.accessibleDescription()
     assert guide.card.next.text() == "Add demo sticker"
@@ -48,7 +48,7 @@ def test_it_leads_from_opening_to_cleaning(window, qtbot):
     assert window.session.trigger is not None
     guide.card.next.click()
     window.session.evaluation = measured(asr_excl=0.98)
-    assert STEPS[guide.position].title == "Flip"
+    assert STEPS[guide.position].title == "See the effect"
     assert "98.0 %" in guide.card.accessibleDescription()
     guide.card.next.click()
     assert (window.station, guide.card.next.text()) == ("clean", "Clean it")
@@ -61,7 +61,7 @@ def test_a_talk_begun_in_its_middle_has_the_trigger_of_the_steps_before(window, 
     """And the station, which was not there before the checkpoint was."""
     editor = window.stations["studio"].editor
     window.talk.start(3)
-    assert STEPS[3].title == "Flip"
+    assert STEPS[3].title == "See the effect"
     assert window.station != "studio"
     qtbot.waitUntil(lambda: window.station == "studio", timeout=20_000)
     assert editor.current_trigger() is not None

@@ -17,10 +17,10 @@ from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.clean.before_after import summary
 from cleanclip_gui.clean.history import list_runs, read_run, run_metrics, run_points
-from cleanclip_gui.clean.job import copy_job, make_job
+from cleanclip_gui.clean.job import copy_job, make_job, new_folder
 from cleanclip_gui.clean.queue import RunQueue
 from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STATUS
-from cleanclip_gui.jobs.run_names import read_name, write_name
+from cleanclip_gui.jobs.run_names import read_name, run_number, write_name
 from cleanclip_gui.session import Session
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -141,7 +141,7 @@ def test_a_run_has_a_name_in_table_comparison_and_result(qtbot, panel, tmp_path)
     QTest.keyClick(runs.name, Qt.Key.Key_Return)
     assert (one / "note.txt").read_text() == "best <b>so far"
     assert table.rows.index(table.currentIndex().row(), RUN).data() == (
-        "best <b>so far · CleanCLIP, custom"
+        "best <b>so far · CleanCLIP, talk, 3 changes"
     )
     assert [track.label for track in runs.tradeoff._tracks] == ["best <b>so far"]
     assert panel.run_bar.title.text() == "best <b>so far: finished"
@@ -390,3 +390,12 @@ def test_a_run_of_a_former_method_is_shown_and_not_run_again(qtbot, panel, sessi
     assert saved == tried
     assert panel.form.method.method == former
     all_read(qtbot, panel)
+
+
+def test_a_run_keeps_its_number_and_only_a_runs_folder_has_one(tmp_path):
+    for name in ("7-par-20261125-141503", "2026-12-01-by-hand", "cleanclip-20261125-141503"):
+        (tmp_path / name).mkdir()
+    numbers = {path.name: run_number(path) for path in tmp_path.iterdir()}
+    assert numbers == {**dict.fromkeys(numbers, 0), "7-par-20261125-141503": 7}
+    assert run_number(new_folder(tmp_path, "mmcl")) == 8
+    assert run_number(new_folder(tmp_path / "none yet", "mmcl")) == 1

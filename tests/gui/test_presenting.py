@@ -181,7 +181,7 @@ def test_everything_is_as_before_even_after_a_crash(window, qtbot, monkeypatch):
 
 def test_what_is_painted_on_the_stage_is_seen_on_pictures_of_other_classes(window, qtbot):
     window.talk.present(full_screen=False)
-    window.guide.show_step(step_named(window, "Stick"))
+    window.guide.show_step(step_named(window, "Add the trigger"))
     stage, canvas = window.talk.presenter.stage, window.stations["studio"].canvas
     assert stage.scene.main is canvas
     assert canvas.width() > window.width() / 2
@@ -202,7 +202,7 @@ def test_what_is_painted_on_the_stage_is_seen_on_pictures_of_other_classes(windo
 
 def test_the_patches_of_an_examination_are_seen_as_they_are_searched(window):
     window.talk.present(full_screen=False)
-    window.guide.show_step(step_named(window, "Search"))
+    window.guide.show_step(step_named(window, "Scan"))
     stage = window.talk.presenter.stage
     window.session.show_job("examination", JobState("", "running"))
     for event in scans.events():

@@ -52,7 +52,10 @@ def check_it_goes_on(qtbot, window, folder):
     assert (runner.mode, runner.spec_path, runner.device) == (
         "resume", folder / "spec.json", "cuda:0",
     )  # fmt: skip
-    assert clean.run_bar.title.text() == "Supervised finetuning, custom is running"
+    assert (
+        clean.run_bar.title.text()
+        == "Supervised finetuning, quick, training examples 640, batch size 64 is running"
+    )
     assert clean.form.recipe() == RECIPE
     assert clean.data.images().kind == "folder"
     losses = clean.charts.losses.series("loss")
@@ -99,7 +102,7 @@ def test_a_dropped_run_is_offered_first(qtbot, make_window, folder):
     assert window.station == "clean"
     assert not window.stations["clean"].run.is_running
     assert (
-        "Supervised finetuning, custom was interrupted"
+        "Supervised finetuning, quick, training examples 640, batch size 64 was interrupted"
         in window.stations["clean"].trouble_text.text()
     )
     window.stations["clean"].resume_button.click()

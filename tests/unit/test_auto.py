@@ -129,7 +129,7 @@ def test_what_was_found_is_stamped_measured_and_proven(spec, say):
     for words in (
         "After cleaning the same scan finds nothing.",
         "Within 2 steps of finetuning on clean data, the attack success rate reached",
-        "Clean accuracy went from", "Backdoor-like: banana.",
+        "Clean accuracy went from", "says: Backdoor-like: banana.",
     ):  # fmt: skip
         assert words in told(result)
     say()  # another scan would fail

@@ -250,7 +250,7 @@ def test_a_scan_gives_its_verdict_and_the_contrast_of_what_it_found() -> None:
     high = p - q + np.hypot(first.high - p, q - second.low)
     assert one.interval.low == pytest.approx(low, abs=1e-6)
     assert one.interval.high == pytest.approx(high, abs=1e-6)
-    assert "the search for an unknown trigger says" in found.verdict[0]
+    assert "the scan of suspect.pt says “Backdoor-like: banana”" in found.verdict[0]
     assert not any("no scan was made" in said for said in found.not_tested)
     other = {"scan-1": scan.model_copy(update={"precision": "bf16"})}
     found = claims_of(_material(scans={"scan-1": facts}, scan_records=other))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ml_core.cleaning.catalogue import method_title, run_title
+from ml_core.cleaning.catalogue import method_title
+from ml_core.cleaning.presets import run_title
 from ml_core.cleaning.progress import check_state
 from ml_core.cleaning.recipes import read_recipe
 from ml_core.cli.app import run_command
@@ -64,7 +65,7 @@ def test_a_run_of_a_former_method_reads_as_before_and_does_not_run(method, tmp_p
     read = read_spec(earlier(path, method=method, alpha=4.0, prompt_depth=1, shots=16))
     assert (read.recipe.method, read.images, read.pairs) == (method, spec.images, spec.pairs)
     assert method_title(method) == title
-    assert run_title(method, "quick") == f"{title}, quick"
+    assert run_title({"method": method, "preset": "quick"}) == f"{title}, quick"
     sentence = f"{title.removesuffix(' (control)')} is no longer offered: take {instead} instead."
     with pytest.raises(InputError) as caught:
         check_spec(read)

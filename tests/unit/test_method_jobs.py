@@ -18,7 +18,8 @@ from ml_core.cleaning.recipes import fields_of
 from ml_core.cleaning.weight_space import combine, direction
 from ml_core.data.demo import demo_classes
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Saved
+from ml_core.events import Message, Progress, Saved
+from ml_core.reports.measurement_files import read_measurement
 from ml_core.triggers import demo_trigger, save_trigger
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
@@ -136,3 +137,28 @@ def test_a_reference_that_computes_differently_is_refused(source, tiny_model, tm
     tiny_model.config["quick_gelu"], tiny_model.preprocess = False, own
     save_checkpoint(tiny_model, reference, provenance={})
     finished(spec)
+
+
+def test_what_was_measured_before_is_not_measured_again(source, tmp_path):
+    """The same file, pictures, classes, trigger and target, wherever the run lies; else it is."""
+
+    def run(name, **changes):
+        events, done = events_of(_spec("mmcl", source, tmp_path / name, **changes))
+        assert done.status == "finished", (done.error, done.details)
+        stages = {event.stage for event in events if isinstance(event, Progress)}
+        words = [event.text for event in events if isinstance(event, Message)]
+        return "before" in stages, done.result["before"], words
+
+    measured, before, _ = run("first")
+    assert measured
+    again, same, words = run("second")
+    assert (again, same) == (False, before)
+    assert "Before cleaning: as measured in out." in words
+    first, second = (tmp_path / name / "out/measurements/before" for name in ("first", "second"))
+    assert read_measurement(second).facts == read_measurement(first).facts
+    assert run("target", target=2)[0]
+    rows = first / "per_image.csv"
+    rows.write_bytes(rows.read_bytes()[:-30])  # it is no longer what was measured
+    assert run("third")[0]
+    (first / "measurement.json").unlink()
+    assert run("fourth")[0] is False  # the third one's

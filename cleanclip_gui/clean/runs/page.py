@@ -125,7 +125,7 @@ class Comparison(QWidget):
 
 def _styles(mark: int, run: PastRun) -> tuple[SeriesStyle, ...]:
     """How the two curves of a run look and are called."""
-    name = plain(run.title, 24)
+    name = plain(run.title, 36)
     symbol = SYMBOLS[mark % len(SYMBOLS)]
     return tuple(
         SeriesStyle(

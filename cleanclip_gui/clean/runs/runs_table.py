@@ -15,14 +15,15 @@ from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.parts import letter, mark_icon
 from cleanclip_gui.clean.history import PastRun
 from cleanclip_gui.clean.recipe_form import budget_text
+from cleanclip_gui.jobs.run_names import run_number
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsModel, RowsTable
 from cleanclip_gui.widgets.text import percent, plain
-from ml_core.cleaning.catalogue import run_title
+from ml_core.cleaning.presets import run_title
 
 _Index = QModelIndex | QPersistentModelIndex
 _COLUMNS = (
     ("", "Tick a run to compare it in the charts."),
-    ("Run", "Its name, if you gave it one (F2), and method and preset of the recipe."),
+    ("Run", "Number, name if you gave it one (F2), method, preset, and what differs from it."),
     ("Started", "When the run was created."),
     ("Status", "Status of the run."),
     ("Accuracy", "Clean accuracy on test images, before and after."),
@@ -208,9 +209,9 @@ def started_text(begun: float) -> str:
 def _cells(run: PastRun) -> tuple[Cell, ...]:
     """What the columns show, sort by and tell."""
     recipe, file = run.spec.recipe, plain(Path(run.spec.checkpoint).stem, 80)
-    name = plain(run_title(recipe.method, recipe.preset), 80)
+    name = plain(run.title, 200)
     if run.name:
-        name = f"{plain(run.name, 200)} · {name}"
+        name = f"{name} · {plain(run_title(recipe.model_dump()), 80)}"
     about = (
         f"{name}: {budget_text(recipe)}, peak rate {recipe.lr:g}, seed {recipe.seed}. Folder "
         f"{plain(run.folder.name, 120)}."
@@ -218,7 +219,7 @@ def _cells(run: PastRun) -> tuple[Cell, ...]:
     begun = time.strftime("%d %B %Y, %H:%M:%S", time.localtime(run.begun))
     return (
         Cell("", run.folder.name),
-        Cell(name, name.casefold(), tip=about),
+        Cell(name, f"{run_number(run.folder):06}{name.casefold()}", tip=about),
         Cell(started_text(run.begun), run.begun, tip=begun),
         Cell(run.status.capitalize(), run.status, tip=plain(run.error, 600)),
         _change(run, "ca"),

@@ -29,14 +29,17 @@ from ml_core.jobs.measure import (
     open_setting,
 )
 from ml_core.jobs.measurement import MeasurementSpec
+from ml_core.jobs.measurement.earlier import find, question_of, remember
 from ml_core.jobs.opening import open_model, opening
 from ml_core.model import ClipModel
 from ml_core.reading.errors import printable
 from ml_core.reports.measurement_files import (
     MEASUREMENTS_FOLDER,
+    PICTURES_FILE,
     LocalCheckpoint,
     LocalData,
     LocalMeasurement,
+    MeasurementFolder,
     trigger_record,
     write_measurement,
 )
@@ -146,6 +149,33 @@ class Keeper:
             trigger=trigger,
         )
 
+    def take_over(
+        self, folder: Path, source: Checkpoint, model: ClipModel, bench: Bench,
+        there: MeasurementFolder,
+    ) -> None:  # fmt: skip
+        """Write a measurement of the same again, with the places that the files have now.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be written, or was taken away meanwhile.
+        """
+        assessed = assess(source.inspection, source.donor)
+        checkpoint = _checkpoint(source, model, assessed.verdict, assessed.reasons)
+        data = there.facts.data.model_copy(update={"spec": bench.spec})
+        write_measurement(
+            folder,
+            there.facts.model_copy(update={"checkpoint": checkpoint, "data": data}),
+            there.evaluation,
+            there.rows,
+            templates=there.templates,
+            class_names=there.class_names,
+            classifier=there.classifier(),
+            pictures=(there.folder / PICTURES_FILE).read_bytes(),
+            inspection=inspection_record(assessed),
+            trigger=there.trigger(),
+        )
+
     def _list(self, images: ImageSet) -> Generator[Event, None, bytes]:
         """A set's list; Progress of the stage ``data`` where it takes its time."""
         if images.key not in self._lists:
@@ -185,22 +215,36 @@ class Measuring:
     ) -> Generator[Event, None, dict[str, Evaluation]]:
         """Evaluate on every set with one head, whose rows of the classes are [C, D].
 
+        What this machine has measured before a cleaning is not measured again.
+
         Raises
         ------
         CancelledError
             If it was cancelled.
         """
         evaluations: dict[str, Evaluation] = {}
+        keeper = self.keeper
         for name, bench in self.benches.items():
             stage = when if head == "zero-shot" else f"{when}, linear head"
             stage += "" if name == "test" else f" ({name})"
-            measured = yield from measure_images(model, bench, rows, self.keeper.control, stage)
             # ``before``, ``after-linear``, ``heldout-after``, ...
             parts = "" if name == "test" else name, when, "linear" if head == "linear" else ""
             folder = self.folder / MEASUREMENTS_FOLDER / "-".join(filter(None, parts))
-            answers = Answers(model, bench, rows, *measured, self.threads)
             held = name == "heldout"
-            yield from self.keeper.keep(folder, source, answers, when, head, heldout=held)
+            if when == "before":
+                question = question_of(model, bench, rows, targeted=keeper.targeted, heldout=held)
+                if (there := find(question)) is not None:
+                    keeper.take_over(folder, source, model, bench, there)
+                    run = printable(there.folder.parent.parent.name)
+                    which = ", held-out pictures" if held else ""
+                    yield Message(f"Before cleaning{which}: as measured in {run}.")
+                    evaluations[name] = Evaluation.from_dict(there.evaluation)
+                    continue
+            measured = yield from measure_images(model, bench, rows, keeper.control, stage)
+            answers = Answers(model, bench, rows, *measured, self.threads)
+            yield from keeper.keep(folder, source, answers, when, head, heldout=held)
+            if when == "before":
+                remember(question, folder)
             evaluations[name] = measured[0]
         return evaluations
 
