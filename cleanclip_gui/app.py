@@ -88,7 +88,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         "--dry-run", action="store_true", help="play all steps without a window and time them"
     )
     talk.add_argument(
-        "--pictures", type=Path, metavar="FOLDER", help="of a dry run: save a PNG of each step"
+        "--pictures", type=Path, metavar="FOLDER", help="with --dry-run: save a PNG of each step"
     )
     options = parser.parse_args(list(argv))
     if not options.talk and (options.step > 1 or options.present or options.dry_run):

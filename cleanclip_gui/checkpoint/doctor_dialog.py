@@ -38,10 +38,10 @@ from ml_core.paths import cache_dir
 from ml_core.reading import InputError, Inspection
 
 _COLUMNS = (
-    ("Setting", "Which question was asked, and the answer that was tried."),
+    ("Setting", "The setting, and the value that was tried."),
     ("Accuracy", "Share of the labelled images that are classified correctly."),
     ("95 % interval", "Of the accuracy."),
-    ("Images", "How many were predicted."),
+    ("Images", "Number of images that were predicted."),
     ("Bar", "The accuracy from 0 to 100 %, with its interval."),
     ("Choice", "What applies now, and what is proposed."),
 )

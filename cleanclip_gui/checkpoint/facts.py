@@ -232,7 +232,7 @@ class FactsColumn(QScrollArea):
             if assumption != facts.choice:
                 card.add("Assumed", assumption, role="warning")
         for note in facts.notes:
-            card.add("Also in it", note)
+            card.add("Also in the file", note)
         card.show()
 
     def _show_expected(self, assessed: Assessment) -> None:
@@ -246,7 +246,7 @@ class FactsColumn(QScrollArea):
             self.architecture.add("Assumed", assumption, role="warning")
         own = int("needs_donor" in architecture or "needs_part" in architecture)
         for note in architecture["notes"][own:]:  # the first is the verdict's
-            self.architecture.add("Also in it", note)
+            self.architecture.add("Also in the file", note)
         self.architecture.show()
 
     def _show_identity(self, inspection: Inspection) -> None:

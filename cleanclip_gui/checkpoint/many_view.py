@@ -37,11 +37,11 @@ from ml_core.reports import many
 from ml_core.reports.many import Options, Ranking, inspect_many, save_json_lines
 
 _COLUMNS = (
-    ("Verdict", "Sorted from the worst to the best, a trigger that was found among the worst"),
-    ("File", "Where it lies below what was chosen"),
-    ("What it is", "Architecture, else the format, else why it was not read"),
+    ("Verdict", "Sorted from worst to best; a file with a found trigger is among the worst"),
+    ("File", "Path below the folder that was chosen"),
+    ("What it is", "The architecture; if it is unknown, the format, or why the file was not read"),
     ("Size", ""),
-    ("Examination", "What Examine came to; one that was kept is shown for the same bytes"),
+    ("Examination", "The answer of Examine; a kept answer is shown for files with the same bytes"),
 )
 _VERDICT, _FILE, _WHAT, _SIZE, _EXAMINATION = range(5)
 Work = Literal["", "read", "examine", "export"]
@@ -52,8 +52,8 @@ _ANSWERS: tuple[Verdict, ...] = (
 _ICONS: dict[Verdict, str] = {"found": "danger", "suspicious": "warning"}
 _CSV = ("path", "verdict", "what", "bytes", "sha256", "reason", "examination", "headline")
 _LEAD = (
-    "Nothing in these files was run. A file that can be read may still hide a backdoor in its "
-    "weights: examine it."
+    "Nothing in these files was run. A readable file may still hide a backdoor in its weights: "
+    "examine it."
 )
 _NOT_READ = "warning", "caution"
 _WAITING, _EXAMINING = "Waiting", "Examining…"
@@ -151,7 +151,7 @@ class ManyView(QWidget):
         )  # fmt: skip
         self.minutes = NumberBox(
             "int", 0, 10_000, "minutes", title="Most minutes for each examination",
-            tip="A search that would take longer looks at less",
+            tip="A scan that would take longer searches less",
         )  # fmt: skip
         self.minutes.setSpecialValueText("No limit")
         each = Label("Time for each:", buddy=self.minutes)

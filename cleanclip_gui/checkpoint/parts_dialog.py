@@ -24,7 +24,7 @@ from ml_core.reading.parts import beside_words
 from ml_core.reports import many
 
 _LEAD = (
-    "Models are checked first. No code in them is ever run. One that can be read may still hide a "
+    "Models are checked first. No code in them is ever run. A readable model may still hide a "
     "backdoor in its weights: open it, and examine it."
 )
 _COLUMNS = (

@@ -23,9 +23,9 @@ from ml_core.signing.keys import LONGEST_NAME, read_key_file
 _TONES = {"bad": "danger", "damaged": "caution"}  # a good one is no praise of the model
 _MEANS = "A signature says who vouches for these bytes, not what the model does."
 _LEAD = (
-    "The signature does not hold its key. Ask the person who signed for the public key, a small "
-    "PEM file, and compare the id below with them in another way, such as on the phone. A key that "
-    "lies beside the checkpoint proves nothing: whoever made one can have made the other."
+    "The signature does not hold its key. Ask the signer for the public key, a small PEM file, and "
+    "compare the id below with the signer in another way, such as by phone. A key that lies beside "
+    "the checkpoint proves nothing: one person can have made both."
 )
 _KEYS = f"Public keys (*.pub *.pem);;{ALL}"
 
@@ -142,8 +142,8 @@ class TrustDialog(FittedDialog):
             return
         if key.key_id != self._key_id:
             self._show_message(
-                f"{self._file} is another key ({key.short}) than the one that the signature names: "
-                "its owner did not sign this file."
+                f"{self._file} ({key.short}) is not the key that the signature names: its owner "
+                "did not sign this file."
             )
             return
         self._key = key

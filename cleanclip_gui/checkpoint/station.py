@@ -132,7 +132,7 @@ _EXAMINED = "examination"  # the kind of the results in the settings
 _MOST_PATHS = 1000  # that a session keeps of the table
 _MINUTES = "minutes_each"  # of the examinations of a table, among the settings
 _GOES_ON = "An examination is going on."
-_KEPT = "Its finished steps are kept, and the next one goes on from them."
+_KEPT = "Its finished steps are kept, and the next examination goes on from them."
 
 
 def make(context: Context) -> Station:
@@ -283,11 +283,11 @@ class CheckpointStation(QWidget):
         return (
             Command(
                 "file.open", "&Open checkpoint…", "&File", self.choose_file,
-                "Examine and open a safetensors, PyTorch, ONNX or GGUF file.", "open", "Ctrl+O", 1,
+                "Check and open a safetensors, PyTorch, ONNX or GGUF file.", "open", "Ctrl+O", 1,
             ),
             Command(
                 "file.open_folder", "Open checkpoint &folder…", "&File", self.choose_folder,
-                "Examine and open an open_clip folder; of another one list what is in it.",
+                "Check and open an open_clip folder; for any other folder, list what is in it.",
                 "folder", "Ctrl+Shift+O", 1,
             ),
             Command(
@@ -302,12 +302,13 @@ class CheckpointStation(QWidget):
             ),
             Command(
                 "file.hub", "Open from the &Hub…", "&File", self.choose_repository,
-                "Fetch a repository of the Hugging Face Hub, and examine it.", "open", "Ctrl+H", 1,
+                "Fetch a repository from the Hugging Face Hub, check it and open it.",
+                "open", "Ctrl+H", 1,
             ),
             Command(
                 "file.examine", "E&xamine", "&File", self.examine,
-                "Look for what an expert would: file, identity, accuracy, triggers and weights, in "
-                "one answer.", "scan", "Ctrl+Shift+X", 3, self._can_examine,
+                "Check what an expert would check, in one answer: file, identity, accuracy, "
+                "triggers and weights.", "scan", "Ctrl+Shift+X", 3, self._can_examine,
                 needs="Open a checkpoint first.",
             ),
             Command(
@@ -343,8 +344,8 @@ class CheckpointStation(QWidget):
             ),
             Command(
                 "file.doctor", "Loader docto&r…", "&File", self.doctors.open,
-                "Try on labelled images what the file leaves open or states wrongly.", "settings",
-                "Ctrl+Shift+L", 4, lambda: self._model is not None,
+                "Try, on labelled images, settings that the file leaves open or states wrongly.",
+                "settings", "Ctrl+Shift+L", 4, lambda: self._model is not None,
             ),
             Command(
                 "file.part", "Choose &which model…", "&File", self.choose_part,
@@ -368,8 +369,8 @@ class CheckpointStation(QWidget):
             ),
             Command(
                 "file.trust", "Trust its signin&g key…", "&File", self.trust_key,
-                "Say whose key signed this file, so that what they sign bears their name.", "tag",
-                "", 4, lambda: self._signature is not None and can_trust(self._signature),
+                "Say whose key signed this file; whatever it signs is then shown with their name.",
+                "tag", "", 4, lambda: self._signature is not None and can_trust(self._signature),
             ),
         )  # fmt: skip
 
@@ -826,7 +827,7 @@ class CheckpointStation(QWidget):
                 self.many.show_examined(path, None, last.error or "The examination failed.")
         if self._queued and not self._queue:
             is_cut = last.status in ("cancelled", "stopped")
-            self._end_queue("Cancelled: what is done is kept." if is_cut else "")
+            self._end_queue("Cancelled: finished steps are kept." if is_cut else "")
         self._examine_next()
         self.shell.commands_changed.emit()
 

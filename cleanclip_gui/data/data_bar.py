@@ -124,8 +124,8 @@ class ClassesDialog(QDialog):
             text = "Write at least two class names; one alone is always predicted."
         elif twice:
             text += (
-                f"; {plain(twice[0], 40)} is listed twice: the two classes are told apart "
-                "by their numbers"
+                f"; {plain(twice[0], 40)} is listed twice: only their numbers distinguish the two "
+                "classes"
             )
         role = "error" if few else "warning" if twice else "subtle"
         theme.set_property(self.state, "role", role)

@@ -36,10 +36,10 @@ _TOPICS: Mapping[str, str] = {
 }  # fmt: skip
 HOLDS: Mapping[HoldsBy, str] = {
     "exact": "Anybody can check it from the files of the bundle alone, to the last digit.",
-    "margin": "Anybody can check it from the files of the bundle, and with checkpoint and pictures "
-    "by measuring again.",
+    "margin": "Anybody can check it from the files of the bundle, and measure it again with the "
+    "checkpoint and the pictures.",
     "interval": "It can be checked by measuring again: the value has to lie in the interval.",
-    "recorded": "It was written down and cannot be checked.",
+    "recorded": "It is only recorded and cannot be checked.",
 }
 
 

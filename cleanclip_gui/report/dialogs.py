@@ -27,10 +27,10 @@ from ml_core.signing import PublicKey
 
 _LEAD = (
     "Everything that the report stands on goes into one place, so that a stranger can check it. "
-    "Some pictures of each measurement are measured again, to know by how much the model's answers "
-    "move between machines."
+    "Some pictures of each measurement are measured again, to learn how much the model's answers "
+    "differ between machines."
 )
-_WEIGHTS = "The weights make it large. Without them it names them by their SHA-256."
+_WEIGHTS = "The weights make the bundle large. Without them, it names the checkpoints by SHA-256."
 _NO_PDF = "This needs the package weasyprint: install cleanclip-gui[pdf]."
 _NO_PDF_VIEW = "This version makes no PDF; print report.html in a browser."
 _NO_KEY = "You have no key yet; “cleanclip key new” makes one."
@@ -133,8 +133,8 @@ def _sign_problem(keys: Sequence[PublicKey]) -> str:
 
 
 _VERIFY_LEAD = (
-    "With the checkpoints their identity is checked too, and with the pictures every answer of the "
-    "model. What is not given stays “not checked”. The demo's pictures need no folder."
+    "With the checkpoints, their identity is checked too; with the pictures, the model's answers "
+    "are. What you do not give stays “not checked”. The demo's pictures need no folder."
 )
 
 

@@ -69,10 +69,10 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
         )  # fmt: skip
     elif not runs and not any(part.with_trigger for part in measured):
         if session.trigger is None:
-            yield Missing("A trigger: none was tried.", "Go to Studio", "view.studio")
+            yield Missing("A trigger: no trigger was tried.", "Go to Studio", "view.studio")
         else:
             yield Missing(
-                "Attack success: what was kept was measured without a trigger.",
+                "Attack success: the kept measurement was made without a trigger.",
                 "Measure and keep", "report.measure",
             )  # fmt: skip
     if not any(part.role == "reference" for part in chosen) and (runs or measured):
@@ -81,7 +81,7 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
             "report.measure_reference",
         )  # fmt: skip
     if not any(part.kind == "scan" for part in chosen):
-        yield Missing("A search for triggers that nobody named.", "Scan", "scan.start")
+        yield Missing("A scan for hidden triggers.", "Scan", "scan.start")
     if not runs:
         live = is_live(session.run)
         yield Missing(

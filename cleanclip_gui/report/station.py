@@ -77,9 +77,9 @@ _TAKEN = "Another job is running on this device; this can start when it has ende
 _FOLDERS, _ZIPS = f"Evidence folder (*{FOLDER_SUFFIX})", f"Evidence in one file (*{ZIP_SUFFIX})"
 _BUNDLES = f"Evidence ({EVIDENCE_FILE} *{ZIP_SUFFIX})"
 _LEAD = (
-    "What was measured here stays on this machine until it is handed over. A report puts it "
-    "together for somebody who does not trust you: each claim with its figures and its interval, "
-    "and in a bundle every answer of the model that it stands on."
+    "Your measurements stay on this machine until you hand them over. A report presents them to "
+    "somebody who does not trust you: each claim has its figures and its interval. A bundle also "
+    "holds every answer of the model that a claim stands on."
 )
 _HOW = (
     ("Measure", "Open a checkpoint, try a trigger in Studio, scan it, clean it, test the result. "
@@ -91,11 +91,11 @@ _HOW = (
 )  # fmt: skip
 _LIMITS = "A report says what was measured. It proves no model harmless."
 _NOTHING = (
-    "Nothing that a stranger could check was kept of this checkpoint yet. What is missing stands "
-    "on the left."
+    "Nothing is kept of this checkpoint yet that a stranger could check. The list on the left says "
+    "what is missing."
 )
 _DRAFTING = "Adding up what was measured…"
-_NEEDS_PARTS = "Needs something that was measured and kept: Report says what is missing."
+_NEEDS_PARTS = "Needs a measurement that was kept: Report says what is missing."
 
 
 def make(context: Context) -> Station:
@@ -645,7 +645,7 @@ class ReportStation(QWidget):
         if last.status == "finished":
             self.checks.end(last.result)
         elif last.status == "failed":
-            self.checks.fail("The check did not come to its end", last.error)
+            self.checks.fail("The check did not finish", last.error)
         else:
             self.checks.fail("Cancelled", "")
         self._refresh()

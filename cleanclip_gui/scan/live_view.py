@@ -20,33 +20,32 @@ from ml_core.jobs.table import JOBS
 
 HELP: dict[Stage, str] = {
     "pull": (
-        "Which classes lie nearer to pictures that do not show them than on the reference. It only "
-        "says where to search first."
+        "Which classes lie nearer to pictures that do not show them than they do on the reference. "
+        "This only says where to search first."
     ),
     "probes": (
-        "About forty fixed triggers, published ones and simple patterns, put on pictures as they "
-        "are."
+        "About forty fixed triggers, put on pictures unchanged: published ones and simple patterns."
     ),
     "patches": (
-        "Small patches from random starts, changed until pictures become one class, whichever. "
-        "Without a reference only these and words tell something."
+        "Small patches from random starts, changed until pictures become one class, no matter "
+        "which. Without a reference, only patches and words can be judged."
     ),
     "overlays": (
-        "Soft patterns over the whole picture, warps and large patches, for the classes that the "
-        "stages before point at. Needs a reference, which is searched where they work."
+        "Soft patterns over the whole picture, warps and large patches, for the classes that "
+        "earlier stages point at. Needs a reference; it is searched too where these work."
     ),
     "thorough": ("Overlays for every class instead of a few. Takes long; needs a reference."),
     "weights": (
-        "How far the weights are from the reference's: whether that is a parent, by which the rest "
-        "is judged. Needs a reference."
+        "How far the weights are from the reference's. This tells whether the reference can be the "
+        "parent, and so how the rest is judged. Needs a reference."
     ),
     "words": (
         "Tokens and odd characters in prompts that bring all prompts to one place. Without a "
         "reference they are suspicious at most."
     ),
     "swap": (
-        "Image and text encoder of either model together: which one carries what was found. Needs "
-        "a reference."
+        "Exchanges the encoders of the two models, to see which encoder carries what was found. "
+        "Needs a reference."
     ),
 }
 """What each stage looks for."""

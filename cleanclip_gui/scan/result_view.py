@@ -277,7 +277,8 @@ class ResultView(QWidget):
         self.probes = ScanTable("Known triggers", PROBES, 2)
         self.probes_section = Section(
             "Known triggers",
-            "Fixed triggers, as they are. Only what the reference does not do too counts.",
+            "Fixed triggers, unchanged. Only what works on this checkpoint and not on the "
+            "reference counts.",
             self.probes,
         )
         self.pull = PullChart()
@@ -299,8 +300,8 @@ class ResultView(QWidget):
         self.words = ScanTable("Words in prompts", WORDS, 2)
         self.swap_section = Section(
             "Encoders exchanged",
-            "The found trigger on image and text encoder of either model: the rate follows the "
-            "encoder that carries it.",
+            "The found trigger, with the encoders of the two models exchanged. The rate follows "
+            "the encoder that carries the trigger.",
             self.swap,
         )  # fmt: skip
         self.words_section = Section("Words in prompts", "", self.words)
@@ -397,7 +398,8 @@ class ResultView(QWidget):
         self.stamped.show_cells(cells)
         self.stamped.setVisible(bool(cells))
         self.stamped_section.explain(
-            "Without it, and with it; below what the open checkpoint says of either." if cells
+            "Each picture without and with the trigger. Below it: what the open checkpoint "
+            "predicts for both." if cells
             else why_not
         )  # fmt: skip
         self.stamped_section.setVisible(bool(cells or why_not))
@@ -422,11 +424,10 @@ class ResultView(QWidget):
                 )
             self.patches_section.explain(
                 f"{chosen.agreeing} of {len(chosen.starts)} starts with {chosen.side} px "
-                f"({percent(chosen.area)} of the picture"
-                f"{', each at one place' * (chosen.loss == 'place')}) name "
-                f"“{plain(chosen.target, 80)}”. "
-                "Agreement alone is no proof: the starts agree on some models without a backdoor "
-                "too."
+                f"({percent(chosen.area)} of the "
+                f"picture{', each at one place' * (chosen.loss == 'place')}) lead to "
+                f"“{plain(chosen.target, 80)}”. Agreement alone is no proof: the starts agree on "
+                "some models without a backdoor too."
             )
         self.patches.show_cells(cells)
         self.patches.setVisible(bool(cells))
@@ -458,8 +459,8 @@ def stamped_cells(stamped: Stamped) -> list[PictureCell]:
 def words_text(words: Words) -> str:
     """What the table of words lists."""
     return (
-        f"{words.tried} tried in prompts. Listed are those after which prompts differ least, and "
-        f"the share of {words.prompts} other prompts that come to one place."
+        f"{words.tried} tried in prompts. The table lists those after which prompts differ least, "
+        f"with the share of {words.prompts} other prompts that come to one place."
     )
 
 

@@ -379,6 +379,6 @@ def estimate_text(costs: Mapping[str, Any]) -> str:
     forward, both = (count_text(round(costs[name])) for name in ("forward", "both"))
     return (
         f"About {duration_text(costs['nothing_found'])} if nothing is found, "
-        f"{duration_text(costs['seconds'])} at most: {forward} pictures forward, {both} there and "
-        "back."
+        f"{duration_text(costs['seconds'])} at most: {forward} pictures forward, {both} forward "
+        "and backward."
     )

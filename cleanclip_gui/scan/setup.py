@@ -50,8 +50,8 @@ _HELP = {
         "A clean checkpoint with the same input size; best the one that this was finetuned from."
     ),
     NONE: (
-        "Without a reference only patches are judged: nobody can tell a trigger over the whole "
-        "picture from what any model does."
+        "Without a reference only patches are judged: a trigger over the whole picture cannot be "
+        "distinguished from what any model does."
     ),
 }
 
@@ -216,7 +216,7 @@ def _twin(suspect: ShownCheckpoint | None) -> str:
     return "" if Path(suspect.path) == path else str(path)
 
 
-NO_CHECKPOINT = "Open a checkpoint first: it is what will be searched."
+NO_CHECKPOINT = "Open a checkpoint first: the scan searches it."
 NO_IMAGES = (
     "Choose evaluation images first, in the bar above: triggers are searched and measured on them."
 )

@@ -95,14 +95,14 @@ _UNUSED_MS = 60_000
 _GOES_ON = "A scan is going on."
 _KEPT = "Its finished stages are kept, and the next scan goes on from them."
 _LEAD = (
-    "Nobody told you the trigger, and a picture that you paint is hardly the attacker's. A scan "
+    "A hidden trigger is not known, and a trigger that you paint is hardly the attacker's. A scan "
     "searches for one: it changes patches, soft overlays and warps until pictures become one "
     "class, and compares every step with a clean reference."
 )
 _LIMITS = (
-    "It says what was searched, how hard, and what was found. It proves no model harmless: tones, "
-    "sentences and triggers that depend on the picture are not searched. It looks at a model, not "
-    "at single pictures that a deployed model is given."
+    "The result says what was searched, how hard, and what was found. It proves no model harmless: "
+    "tones, sentences and triggers that depend on the picture are not searched. A scan looks at a "
+    "model, not at single pictures that a deployed model receives."
 )
 _EXAMPLE, _PICTURE = 96, 1  # pixels of a picture, and the number of the drawing
 _ANYWAY = "A scan would run all its stages and then say “Cannot say”."
@@ -277,7 +277,7 @@ class ScanStation(QWidget):
     def open_folder(self, folder: Path) -> None:
         """Show the scan in a folder, or say why it cannot be."""
         if self.scanning.is_running:
-            sentence = "A scan is running; open another one when it has ended."
+            sentence = "A scan is running; open an earlier scan when it has ended."
             self.shell.failed.emit(InputError(sentence).titled("Could not open the scan"))
             return
         try:

@@ -31,7 +31,7 @@ _WHICH = {"suspect": "this checkpoint", "reference": "reference"}
 
 Columns = tuple[tuple[str, str], ...]
 PROBES: Columns = (
-    ("Trigger", "A fixed trigger, as it is"), ("Class", "The class that rises most under it"),
+    ("Trigger", "A fixed trigger, unchanged"), ("Class", "The class that rises most under it"),
     _SUSPECT, _REFERENCE, _DIFFERENCE, _INTERVAL,
 )  # fmt: skip
 STARTS: Columns = (
@@ -39,11 +39,14 @@ STARTS: Columns = (
     ("Class", "What most pictures become"), _SUSPECT, _REFERENCE, _DIFFERENCE, _INTERVAL,
 )  # fmt: skip
 OVERLAYS: Columns = (
-    ("Class", "That the trigger was searched for"),
+    ("Class", "The class that the trigger was searched for"),
     _SUSPECT,
     ("Transferred", "The same trigger on the reference"),
-    ("Its own", "One that was searched on the reference, where the suspect gained 25 points"),
-    ("Gap", "Suspect minus the better of the two others, in points"),
+    (
+        "Its own",
+        "A trigger searched on the reference, for classes in which the suspect gained 25 points",
+    ),
+    ("Gap", "Suspect minus the higher of the other two rates, in points"),
     ("95 % interval", "Of the gap (Newcombe)"),
 )
 SWAP: Columns = (
@@ -51,7 +54,7 @@ SWAP: Columns = (
     ("Hits", f"{_HITS}, with the found trigger"),
 )  # fmt: skip
 WORDS: Columns = (
-    ("Word", "Put into every prompt, and where"), ("Class", "Nearest to where prompts come then"),
+    ("Word", "Put into every prompt, and where"), ("Class", "The class nearest to that place"),
     ("Suspect", "Share of the prompts of other classes that come to one place"),
     ("Reference", "The same on the reference"), _DIFFERENCE, _INTERVAL,
 )  # fmt: skip
@@ -187,7 +190,7 @@ def weights_text(image: float | None, text: float | None) -> str:
     )
     return (
         f"Relative change against the reference: image encoder {image_text}, text encoder "
-        f"{text_text}. A hint where something was trained, no verdict: any finetune moves "
+        f"{text_text}. This hints at what was trained and is no verdict: every finetune moves "
         "weights."
     )
 

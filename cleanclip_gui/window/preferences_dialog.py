@@ -45,7 +45,7 @@ _MOTIONS = (
 )
 _PRECISIONS = (("auto", "Fastest that agrees with float32"), ("fp32", "float32 always"))
 _PRECISION = "What Studio measures with. A cleaning run has its own, among all its settings."
-_THREADS = "Studio uses them from now on, jobs from their start on."
+_THREADS = "Studio uses them at once, a job when it next starts."
 _HUB = "Repositories are fetched only when you ask for one. Off: nothing asks the Hub."
 
 

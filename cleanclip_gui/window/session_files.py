@@ -135,7 +135,7 @@ class SessionPaths(QObject):
             question = (
                 "The session was saved on another machine, or changed since. It names:\n"
                 + "\n".join(listed)
-                + "\nEach file must have the hash of the one that was open."
+                + "\nEach file must have the hash of the file that was open."
             )
             if not self._confirm(question, "Open them", "Leave them out"):
                 self._places = {file.path: "" for file in unasked}
@@ -281,7 +281,8 @@ class SessionFiles(QObject):
             ),
             Command(
                 "session.leave", "&Leave session", menu, self.leave,
-                "Go on with what is open without a name, runs, scans and notes.", "cancel", "", 2,
+                "Go on with what is open, but without a session: without its name, runs, scans "
+                "and notes.", "cancel", "", 2,
                 lambda: bool(self._session.folder), needs="No session is open by name.",
             ),
         )  # fmt: skip
@@ -428,7 +429,9 @@ class SessionFiles(QObject):
         session = session.model_copy(update={"files": marked})
         if not is_own and session.checkpoints:  # their hashes are not known
             session = session.model_copy(update={"checkpoints": ()})
-            self._shell.logged.emit("The table of a session of another machine is left out.")
+            self._shell.logged.emit(
+                "The table of checkpoints is left out: the session was saved on another machine."
+            )
         if opened.folder:
             self._context.settings.add_session(opened.folder)
         if is_own and session.layout and opened.folder:

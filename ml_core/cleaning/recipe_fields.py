@@ -216,9 +216,9 @@ class RecipeFields(BaseModel):
     way_back: float = option(
         0.0,
         "Way back",
-        "Each step learns from triggered images with the weights moved back towards the checkpoint "
-        "before cleaning, by a random part of the way up to this one. Less of the backdoor comes "
-        "back then when the model is trained on.",
+        "Each step learns from triggered images with the weights moved back towards the "
+        "checkpoint before cleaning, by a random part of the way, this value at most. Less of the "
+        "backdoor then comes back when the model is trained again.",
         unit="of the way",
         methods="unlearning",
         ge=0.0,
@@ -227,7 +227,7 @@ class RecipeFields(BaseModel):
     adversaries: int = option(
         8,
         "Triggers at a time",
-        "Sharpened triggers that act in one step, each on its share of their pictures.",
+        "Refined triggers that act in one step, each on an equal share of the pictures for them.",
         methods=_STAMPING,
         ge=1,
         le=1024,
@@ -235,7 +235,7 @@ class RecipeFields(BaseModel):
     adversary_steps: int = option(
         12,
         "Steps of a trigger",
-        "Steps in which a trigger is refined before another one takes its place.",
+        "Steps in which a trigger is refined before a new trigger replaces it.",
         unit="steps",
         methods=_STAMPING,
         ge=1,
@@ -244,8 +244,9 @@ class RecipeFields(BaseModel):
     mix_images: bool = option(
         False,
         "Mix images",
-        "Of four images one stays as it is, one is augmented, one is blended with another and one "
-        "gets a part of another, so that the model is held on more than the images at hand.",
+        "Of four images one stays unchanged, one is augmented, one is blended with another image "
+        "and one gets a part of another image, so that the model is held on more than the images "
+        "at hand.",
         methods="unlearning",
     )
     alpha: float = option(
@@ -282,7 +283,7 @@ class RecipeFields(BaseModel):
         0.1,
         "Caption augmentation",
         "Share of a caption's words that EDA replaces, inserts, swaps or deletes. Digits, "
-        "apostrophes and accents stay in their words; EDA's own code keeps a to z alone.",
+        "apostrophes and accents stay in their words; EDA's own code keeps only a to z.",
         unit="of the words",
         methods=_VIEWS,
         ge=0.0,

@@ -86,7 +86,7 @@ def say_when_ended() -> None:
 COMMANDS = {
     "examine": "Look at a checkpoint as an expert would, and give one answer.",
     "inspect": "Say what a checkpoint is, without running anything in it.",
-    "identify": "Say which CLIP a checkpoint holds, encoder by encoder, beside the known files.",
+    "identify": "Say which CLIP a checkpoint holds: compare each encoder with the known files.",
     "gate": "Say whether checkpoints keep the rules of a policy: PASS, FAIL or NOT EVALUABLE.",
     "convert": "Write the CLIP in a checkpoint as safetensors that stock open_clip loads.",
     "compare": "Compare two checkpoints tensor by tensor: where was a model finetuned?",
@@ -94,7 +94,7 @@ COMMANDS = {
     "explain": "Show where a model looks, or draw its embeddings as a map.",
     "doctor": "Find settings that a file leaves open or states wrongly: activation, mean, heads, "
     "size.",
-    "scan": "Search a checkpoint for a trigger that nobody named.",
+    "scan": "Scan a checkpoint for hidden triggers.",
     "audit": "Look for poisoned pairs in a cleaning set, by the suspect checkpoint's own "
     "embeddings.",
     "rates": "Find the learning rates that a checkpoint bears, before cleaning it.",
@@ -104,7 +104,8 @@ COMMANDS = {
     "plant": "Plant a backdoor in a copy of a checkpoint, for research and as ground truth.",
     "why": "Say why a known trigger succeeds so seldom, and what would change that.",
     "search": "Search for the recipe that cleans this checkpoint at the least loss of accuracy.",
-    "prove": "Does a cleaned checkpoint stay clean? Finetune it again, and test what it never saw.",
+    "prove": "Test whether a cleaned checkpoint stays clean: finetune it again, test what it "
+    "never saw.",
     "report": "Write evidence that a stranger can check: a report, and every answer that it stands "
     "on.",
     "sign": "Sign files with your key: OpenSSF Model Signing 1.0, as the program model_signing "
@@ -168,8 +169,8 @@ def _root(
     plugins: Annotated[
         str | None,
         typer.Option(
-            help="Distributions whose triggers, methods and detectors are added, with commas "
-            "between (default: those of CLEANCLIP_PLUGINS, else none).",
+            help="Distributions that add triggers, methods and detectors, separated by commas "
+            "(default: those of CLEANCLIP_PLUGINS, else none).",
             metavar="NAMES",
         ),
     ] = None,

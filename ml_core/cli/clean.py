@@ -75,8 +75,8 @@ def clean(
     ),
     job: Path | None = option(
         None,
-        help="Run a saved job file. What it is and takes stands there; --output, --device and "
-        "--threads may be others.",
+        help="Run a saved job file. It sets the job and its data; only --output, --device and "
+        "--threads can be given with it.",
     ),
     export_to: Path | None = option(
         None,
@@ -222,7 +222,7 @@ def _clean_it(options: Options, checkpoint: Path | None) -> None:
     output.answer(
         options.json,
         result,
-        output.table("Steps", ("Step", "", "~What it came to"), rows),
+        output.table("Steps", ("Step", "", "~Result"), rows),
         *result["sentences"],
         *([f"Cleaned checkpoint: {result['checkpoint']}"] if result["checkpoint"] else []),
     )
@@ -377,7 +377,7 @@ def _export(spec: CleanSpec, folder: Path, processes: int, *, json: bool) -> Non
         {"files": [str(path) for path in files], "needs": list(elsewhere)},
         *(f"Written: {path}" for path in files),
         f"On one machine: {cluster.torchrun_line(processes)}",
-        *(f"Must be seen there: {name}" for name in elsewhere),
+        *(f"Must be readable on that machine: {name}" for name in elsewhere),
     )
 
 

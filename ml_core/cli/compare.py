@@ -31,7 +31,7 @@ _WORDS = {
 @command("first=checkpoint second tensors json")
 def compare(
     options: Options,
-    second: NamedPath = argument("The one to compare it with."),
+    second: NamedPath = argument("The checkpoint to compare it with."),
     tensors: bool = option(False, help="List every tensor that differs, not layers."),
 ) -> None:
     """

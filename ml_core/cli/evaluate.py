@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from ml_core.evaluation.paired import PairedDifference
     from ml_core.jobs.measurement.run import Answers, Precision, When
 
-_N = "How many: a seeded, stratified sample; of the demo its first ones, class by class in turn."
+_N = (
+    "Number of images: a seeded, stratified sample; for the demo the first ones, class by class in "
+    "turn."
+)
 
 
 @command(
@@ -45,7 +48,7 @@ def evaluate(
     device: str,
     threads: int,
     trigger_file: Path | None = option(
-        None, help="The attack's own file, for an id that needs one."
+        None, help="The attack's own file, for a trigger id that needs a file."
     ),
     reference: NamedPath | None = option(
         None, help="A checkpoint to compare with on the same images and trigger."
@@ -59,8 +62,8 @@ def evaluate(
     precision: str = option("auto", help="fp32, bf16, or auto: the fastest that agrees with fp32."),
     keep: NamedPath | None = option(
         None,
-        help="New folder for the answers picture by picture and all that evidence needs, for "
-        "`cleanclip report`; the reference's gets -reference after its name.",
+        help="New folder for the answers picture by picture and all else that `cleanclip report` "
+        "needs. The reference gets a folder of its own, whose name ends in -reference.",
     ),
 ) -> None:
     """JSON has everything: intervals, each class, what triggered images become, paired differences

@@ -54,7 +54,10 @@ def examine(
         help="Pictures to search on, for --labels: folder, published set, CSV, TSV, shard, "
         "Parquet (default: the built-in drawings).",
     ),
-    clean: bool = option(False, help="Clean it where a trigger is found, scan again and prove."),
+    clean: bool = option(
+        False,
+        help="Where a trigger is found, clean the checkpoint, scan it again and run the proofs.",
+    ),
     report: NamedPath | None = option(
         None, help="Also write the evidence: a new folder NAME.evidence, or NAME.zip."
     ),

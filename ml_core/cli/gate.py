@@ -49,7 +49,8 @@ def gate(
         "same file that this machine has kept).",
     ),
     measure: bool = option(
-        False, help="Examine a file where a rule needs figures that nothing has."
+        False,
+        help="Examine a file where a rule needs figures that no evidence and no examination has.",
     ),
     images: str | None = option(
         None, help="Pictures for --measure, as in `cleanclip scan` (default: the built-in ones)."

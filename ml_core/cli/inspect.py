@@ -61,8 +61,8 @@ def inspect(
     ),
     require_signature: str | None = option(
         None,
-        help="It must be signed with this key, a public key's file or the name of a trusted one: "
-        "exit with 1 if it is not.",
+        help="Require a signature by this key (a public key's file, or the name of a trusted "
+        "key): exit with 1 if it is missing.",
         metavar="KEY",
     ),
     fail_on: str = option(
@@ -121,7 +121,9 @@ def inspect(
     from ml_core.signing import check_checkpoint, key_to_believe
 
     if options.json + sarif + (output_format is not None) > 1:
-        raise InputError("--json, --sarif and --format each name the whole answer; choose one.")
+        raise InputError(
+            "--json, --sarif and --format each set the format of the output; choose one."
+        )
     if options.json or sarif:
         output_format = "json" if options.json else "sarif"
     if fail_on not in get_args(FailOn):
@@ -149,7 +151,7 @@ def inspect(
         output.check_not_over(output_file, path, donor)
     if parts:
         if output_format not in (None, "json") or output_file or donor or require_signature:
-            raise InputError("--parts only lists models; of the other options it takes --json.")
+            raise InputError("--parts only lists models; it can be combined with --json alone.")
         _list_parts(path, options.json)
         return
     whole = None if donor is None else open_checkpoint(donor, use_choice=False)
@@ -267,7 +269,7 @@ def _rows(
         for sentence in architecture["assumptions"]:
             yield "Assumed", sentence
         for sentence in architecture["notes"]:
-            yield "Also in it", sentence
+            yield "Also in the file", sentence
     if keys := assessed.keys:
         shapes = tuple(map(str, keys.wrong_shape))
         misfits = {

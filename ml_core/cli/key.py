@@ -45,7 +45,7 @@ def new_command(
     key = keys.new_key(name, secret)
     _warn(key)
     record = _record(key) | {"locked": bool(secret)}
-    locked = "locked by your passphrase" if secret else "not locked: its file is all one needs"
+    locked = "locked by your passphrase" if secret else "not locked: whoever has its file can sign"
     place = output.Aside(f"The private key is {keys.private_file(key)} ({locked}).")
     output.answer(options.json, record, f"{key.key_id}  {key.name}", place)
 
@@ -62,7 +62,8 @@ def list_command(options: Options) -> None:
     part: Table | str = output.table("Keys", columns, rows, **output.LINES)
     if not keys:
         part = output.Aside(
-            "There are no keys yet: cleanclip key new makes one, key trust takes another's."
+            "There are no keys yet: cleanclip key new makes one, cleanclip key trust adds somebody "
+            "else's."
         )
     output.answer(options.json, {"keys": [_record(key) for key in keys]}, part)
 
@@ -95,7 +96,7 @@ def trust_command(
 @command("key out json")
 def export_command(
     options: Options,
-    key: str = argument("Name or id; your only own key by default.", ""),
+    key: str = argument("Name or id (default: your only key).", ""),
     out: Path | None = option(None, help="File to write instead of printing.", flag="--output -o"),
 ) -> None:
     """Print the public key as PEM, to be given to others. Its SHA-256 is the key's id."""

@@ -90,9 +90,9 @@ def show_command(
     if len(entries) != 1:
         titles = "; ".join(f"{entry.title} ({entry.trigger_id})" for entry in entries[:20])
         raise InputError(
-            f"Several known files answer to {which!r}: {titles}. Name one."
+            f"Several known files match {which!r}: {titles}. Name one."
             if entries
-            else f"No known file answers to {which!r}; see cleanclip known list."
+            else f"No known file matches {which!r}; see cleanclip known list."
         )
     (entry,) = entries
     record = entry.model_dump(mode="json", exclude_defaults=True)
@@ -100,7 +100,11 @@ def show_command(
     shown = record | {"names": ", ".join(entry.names)}
     shown |= {key: figures.percent(record[key], digits=2) for key in _RATES if key in record}
     lines = [f"{key.replace('_', ' ')}: {value}" for key, value in shown.items() if value]
-    steps = ["", *commands] if commands else ["No published trigger is named, so nothing to run."]
+    steps = (
+        ["", *commands]
+        if commands
+        else ["The entry names no published trigger, so there is nothing to run."]
+    )
     output.answer(options.json, record | {"commands": list(commands)}, *lines, *steps)
 
 
@@ -280,7 +284,7 @@ def remove_command(
         )
     if len(entries) > 1:
         digests = ", ".join(entry.sha256[:16] or "none" for entry in entries)
-        raise InputError(f"{len(entries)} entries are called so; give a SHA-256 ({digests}).")
+        raise InputError(f"{len(entries)} entries have this title; give a SHA-256 ({digests}).")
     forget_known_file(entries[0])
     record = {"removed": entries[0].model_dump(mode="json")}
     output.answer(options.json, record, f"Removed: {entries[0].title}.")

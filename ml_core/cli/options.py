@@ -118,7 +118,7 @@ class Options:
     donor: NamedPath | None = option(
         None,
         help="A complete CLIP that supplies what the file lacks: the other encoder, and the "
-        "projection of its own.",
+        "projection of the file's own encoder.",
         flag="--donor --projection-from",
     )
     no_choice: bool = option(
@@ -126,8 +126,8 @@ class Options:
     )
     reference: NamedPath | None = option(
         None,
-        help="A clean checkpoint of the same architecture, for comparison or where a method asks "
-        "for one.",
+        help="A clean checkpoint of the same architecture, for comparison or where a method needs "
+        "one.",
     )
 
     images: str = option(
@@ -138,7 +138,7 @@ class Options:
     labels: str = option(
         "demo",
         help="demo, imagenet-1k, cifar-10, cifar-100, or a text file, one per line; "
-        "imagenet-1k+CLASS has a class more.",
+        "imagenet-1k+CLASS adds one class.",
     )
     other_labels: str | None = option(
         None,
@@ -148,8 +148,8 @@ class Options:
     templates: Path | None = option(None, help="Text file of prompt templates, one {} per line.")
     trigger: str | None = option(
         None,
-        help="Trigger PNG or JSON, demo, the id of a published one (T4), or scan:FOLDER for "
-        "one that a scan found. Methods that stamp triggers learn from it.",
+        help="Trigger PNG or JSON, demo, the id of a published trigger (T4), or scan:FOLDER for a "
+        "trigger that a scan found. Methods that stamp triggers learn from it.",
     )
     target: str | None = option(None, help="Target class of the attack: name or number.")
 
@@ -170,9 +170,9 @@ class Options:
     )
     training_images: str | None = option(
         None,
-        help="Images of methods that take no captions, labelled where the method needs labels: "
-        "folder, published set (its training pictures), CSV, shard, Parquet or demo:SPLIT. "
-        "Where no labels are needed, the pictures of --pairs will do." + _DEMO_ALONE,
+        help="Training images for methods without captions, labelled where the method needs "
+        "labels: folder, published set (its training pictures), CSV, shard, Parquet or "
+        "demo:SPLIT. Where no labels are needed, the pictures of --pairs will do." + _DEMO_ALONE,
     )
     validation: str | None = option(
         None,

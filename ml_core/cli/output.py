@@ -199,7 +199,7 @@ def check_not_over(file: Path, *inputs: Path | None) -> None:
     target = Path(os.path.realpath(os.path.expanduser(file)))
     for path in inputs:
         if path is not None and target == Path(os.path.realpath(whole_file(path))):
-            raise InputError(f"{file.name} is what is read; choose another name for the output.")
+            raise InputError(f"{file.name} is the input; choose another name for the output.")
 
 
 class JobFailed(Exception):  # noqa: N818

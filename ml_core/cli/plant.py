@@ -48,13 +48,13 @@ def plant(
     options: Options,
     share: str | None = option(
         None,
-        help="Poisoned pairs of each trigger as a share of the pairs, 0.5% or 0.005; with "
-        "--consistent of the target's (default: 8%, and 70% of the target's).",
+        help="Poisoned pairs of each trigger as a share of all pairs, such as 0.5% or 0.005; with "
+        "--consistent, as a share of the target's pairs (default: 8%; with --consistent 70%).",
     ),
     source: str | None = option(
         None,
-        help="Poison pairs of this class alone. As many of other classes carry the trigger and "
-        "keep their captions, so that it does nothing there.",
+        help="Poison only pairs of this class. As many pairs of other classes carry the trigger "
+        "and keep their captions, so that the trigger does nothing there.",
     ),
     also: list[str] | None = option(
         None,
@@ -63,8 +63,8 @@ def plant(
     ),
     variants: Path | None = option(
         None,
-        help="Folder of trigger files, one of which is drawn at each showing; --trigger is "
-        "what is measured.",
+        help="Folder of trigger files. Each showing of a pair draws one of them; --trigger is "
+        "measured.",
     ),
     curve: str | None = option(
         None,

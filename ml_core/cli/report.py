@@ -32,11 +32,11 @@ def report(
     measurement: list[NamedPath] | None = option(
         None, help="Folder that `cleanclip evaluate --keep` left; repeatable."
     ),
-    notes: bool = option(False, help="Also put in what was noted in the sessions."),
+    notes: bool = option(False, help="Include the notes of the sessions."),
     output_format: str | None = option(
         None,
-        help="Not the bundle but the record alone, also that of an existing bundle: "
-        "text, json, sarif, html, cdx, intoto or model-card.",
+        help="Write the record alone in this format, also that of an existing bundle: text, json, "
+        "sarif, html, cdx, intoto or model-card.",
         flag="--format",
     ),
     key: str | None = option(None, help="Sign it with this key of yours, see `key list`."),

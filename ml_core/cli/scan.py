@@ -93,7 +93,7 @@ def scan(
             result,
             f"About {result['nothing_found'] / 60:.1f} minutes if nothing is found, "
             f"{result['seconds'] / 60:.1f} at most: {result['forward']} pictures forward, "
-            f"{result['both']} there and back.",
+            f"{result['both']} forward and backward.",
         )
         return
     place = result.pop("folder")

@@ -75,8 +75,8 @@ def search(
     """
     if options.reference is not None:
         raise InputError(
-            "A search tries methods that need no reference: leave --reference out. If it tells "
-            "what the checkpoint was pretrained at, give that with --peak-rate."
+            "A search tries methods that need no reference: leave --reference out. If the "
+            "reference tells the peak rate of the pretraining, give it with --peak-rate."
         )
     if peak_rate is not None and not 0 < peak_rate <= 1:
         raise InputError("--peak-rate takes a learning rate above 0 and up to 1.")

@@ -17,7 +17,7 @@ app = group("triggers")
 
 _SIZE = option(224, help="Model input size in pixels.", ge=16, le=4096, closed=True)
 _NAME = argument("Id of a published trigger (T4), or a trigger, picture or array file.")
-_FILE = option(None, help="The attack's own file, for an id that needs one.")
+_FILE = option(None, help="The attack's own file, for a trigger id that needs a file.")
 _DIGESTS = ("digest", "pixels_sha256", "arrays_sha256")
 _MASK = option(None, help="A second array file with the pattern's mask.")
 

@@ -26,8 +26,8 @@ def verify(
     bundle: Path = argument("The folder NAME.evidence, or its zip."),
     checkpoint: list[NamedPath] | None = option(
         None,
-        help="A checkpoint that the bundle is about, or its donor; known by its SHA-256. May be "
-        "given several times.",
+        help="A checkpoint that the bundle is about, or its donor; recognised by its SHA-256. May "
+        "be given several times.",
     ),
     images: list[str] | None = option(
         None,
@@ -36,7 +36,7 @@ def verify(
     ),
     full: bool = option(False, help="Look at every picture."),
     seed: int | None = option(
-        None, help="Seed of the sample (default: another one each time, and told).", ge=0
+        None, help="Seed of the sample (default: a new one each time, which is printed).", ge=0
     ),
 ) -> None:
     """With the bundle alone its files and all arithmetic are checked; with the checkpoint its

@@ -45,7 +45,7 @@ _PROOFS: tuple[tuple[StepKind, str, str, Callable[[words.Record], str]], ...] = 
     ("rebound", "Rebound test", "Does the attack come back when the model is trained on?",
      words.about_rebound),
     ("holdouts", "Hold-outs",
-     "What of other forms of the trigger, other triggers, captions and classes?",
+     "How do other forms of the trigger, other triggers, captions and classes fare?",
      words.about_holdouts),
 )  # fmt: skip
 
@@ -240,7 +240,7 @@ class _Chain:
             return words.about_scan(scan)
 
         title = f"Scan after round {number}" if number else "Scan before cleaning"
-        why = "Does the same search still find something?" if number else "What is there to clean?"
+        why = "Does the same scan still find something?" if number else "What is there to clean?"
         step = AutoStep(kind="scan", round=number, title=title, folder=name, why=why)
         return (yield from self._step(step, work, take))
 

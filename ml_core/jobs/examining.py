@@ -327,7 +327,10 @@ class _Examining:
             except InputError as error:
                 if named is not None:
                     raise
-                why = [f"{why[0]} It cannot be compared with, and is left out: {error.sentence}"]
+                why = [
+                    f"{why[0]} It cannot be used as the reference, and is left out: "
+                    f"{error.sentence}"
+                ]
                 self._reference_path = self._reference = None
         if self._steps["identity"].state == "running":
             lines = (*architecture, *lines, *why)

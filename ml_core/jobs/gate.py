@@ -128,13 +128,13 @@ class Source:
         own = self.of(inspection)
         if own.fault or own.record is None or not (why := outdated(own.record, inspection)):
             return own
-        return replace(own, facts={}, fault=f"{self.place} is not believed. {why}")
+        return replace(own, facts={}, fault=f"{self.place} is not accepted. {why}")
 
     def reason(self, sha256: str) -> str:
         """Why it says nothing about a file, or nothing for a rule."""
         if sha256 in self.facts:
             return f"{self.place} says nothing of it."
-        return self.fault or f"{self.place} is about another file than the one of this SHA-256."
+        return self.fault or f"{self.place} is about a file with another SHA-256."
 
 
 def examination_source(folder: Path, kind: SourceKind = "examination") -> Source:
@@ -150,10 +150,12 @@ def examination_source(folder: Path, kind: SourceKind = "examination") -> Source
             if scan.suspect.sha256 != record.sha256:
                 raise InputError(f"{place} holds the scan of another file; examine it again.")
             if verdict_of(scan) != record.verdict:
-                raise InputError(f"{place} says another verdict than its scan; examine it again.")
+                raise InputError(
+                    f"{place} gives another verdict than its scan; examine the file again."
+                )
             facts = list(_of_scan(scan, suspicious=record.verdict == "suspicious"))
         elif record.verdict in SCAN_RANKS:
-            raise InputError(f"{place} lacks the scan of its verdict; examine the file again.")
+            raise InputError(f"{place} lacks the scan behind its verdict; examine the file again.")
         else:
             facts = [_verdict(record.verdict, TITLES["unknown"], record.headline)]
     except InputError as error:

@@ -242,7 +242,7 @@ def opening_inputs(
     label_set, trigger = sets.label_set, sets.trigger
     remarks = list(model.assumptions)
     if spec.recipe.compile and device.type != "cuda":
-        remarks.append(f"Compile is for CUDA; on {device.type} the encoders run as they are.")
+        remarks.append(f"Compile is for CUDA; on {device.type} the encoders run without it.")
 
     validation = None if sets.validation is None else sets.validation.on(model.preprocess)
     chooses_alpha = "alpha" in fields_of(spec.recipe.method) and spec.recipe.alpha_choice == "auto"

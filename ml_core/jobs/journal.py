@@ -53,7 +53,7 @@ def journaled(
                     waiting = ""
                 except OSError as error:
                     whole = False
-                    yield Message(f"{path.name} is not written on: {error.strerror}.", "warning")
+                    yield Message(f"{path.name} is no longer written: {error.strerror}.", "warning")
             yield event
     finally:
         events.close()

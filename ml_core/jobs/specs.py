@@ -26,7 +26,8 @@ Device = Annotated[  # ``cuda`` where several processes take a GPU each
 Threads = Annotated[
     int,
     option(
-        help="CPU threads; 0: OMP_NUM_THREADS, else all cores but one, or both of two.",
+        help="CPU threads; 0 takes OMP_NUM_THREADS, or else all cores but one (of two cores, "
+        "both).",
         ge=0,
         le=1024,
     ),

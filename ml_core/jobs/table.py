@@ -132,7 +132,7 @@ _SCAN_WORDS = {
     "pull": "Classes the model leans to",
     "probes": "Known triggers",
     "patches": "Patches",
-    "refine": "Sharpening the best patch",
+    "refine": "Refining the best patch",
     "overlays": "Overlays",
     "thorough": "Thorough",
     "weights": "Changed weights",

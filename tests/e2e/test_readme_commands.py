@@ -112,7 +112,7 @@ def test_every_command_of_the_readme_does_its_work(images, tmp_path, capsys, mon
         "--minutes", "0.05", "--batch-size", "8", "--canary-steps", "1", *on, *stamped,
         expected=3,
     )  # fmt: skip
-    assert "None of the canaries took" in looked["error"]  # in one step
+    assert "No canary was learnt" in looked["error"]  # in one step
     run("demo", "--method", "mmcl", "--seed", "0", *TINY, "--test-images", "32", "-o", at["demo"])
     named = set(re.findall(r"^cleanclip ([a-z]+)", README.read_text(encoding="utf-8"), re.M))
     assert named == set(told)

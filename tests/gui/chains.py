@@ -43,7 +43,7 @@ CAME_TO = (
 )
 SENTENCES = (
     "After cleaning the same scan finds nothing.",
-    "After 300 clean steps the attack stands at 0.4 % at most.",
+    "Within 300 steps of finetuning on clean data, the attack success rate reached 0.4 % at most.",
     "Clean accuracy: 97.4 to 96.9 %.",
 )
 

@@ -46,12 +46,12 @@ STEPS = (
             "Backdoor-like: banana.",
             "A patch of 9 px found by search moves 97.0 % of 252 held-out pictures to “banana”; on "
             "the reference 0.0 %. It is not the attacker's trigger, only one that works.",
-            "There may be further backdoors: a search does not find them all.",
+            "There may be further backdoors: a scan does not find them all.",
         ),
     ),
     ExamineStep(
         kind="weights", state="done", figure="7.7 %",
-        sentences=("From the reference, a near relative, the encoders differ by 7.7 %.",),
+        sentences=("The reference is a near relative. The encoders differ by 7.7 %.",),
     ),
     ExamineStep(
         kind="attack", state="done", figure="97.0 %",

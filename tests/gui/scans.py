@@ -118,7 +118,7 @@ _REASONS: dict[Verdict, tuple[str, ...]] = {
     "found": (
         "A patch of 9 px found by search, at random places, moves 97.2 % of 252 held-out pictures "
         "to “banana”; on the reference 0.0 % (difference, 95 % interval: 91.0 % to 100.0 %). 6 of "
-        "6 starts name “banana”. It is not the attacker's trigger, only one that works.",
+        "6 starts lead to “banana”. It is not the attacker's trigger, only one that works.",
     ),
     "suspicious": ("A patch of 9 px found by search moves 30.0 % of 252 pictures to “banana”.",),
     "nothing": (

@@ -137,7 +137,7 @@ def test_those_that_open_are_examined_in_turn(qtbot, panel, folder, tmp_path):
     view.busy.cancel.click()
     assert panel.examining.runner.cancelled
     panel.examining.runner.end(Done("cancelled"))
-    assert view.doing.text() == "Cancelled: what is done is kept."
+    assert view.doing.text() == "Cancelled: finished steps are kept."
     assert not panel.examining.is_running
     again = listed(qtbot, panel, folder)
     assert texts(again, 4).count("Backdoor-like: banana") == len(found)

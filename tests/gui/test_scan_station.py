@@ -393,7 +393,7 @@ def test_the_estimate_says_how_long_the_scan_would_take(station, qtbot):
     runner.ended.emit(Done("finished", found))
     assert station.estimate_label.text() == (
         "About 50 s if nothing is found, 2 min 10 s at most: 65\u2009000 pictures forward, "
-        "12\u2009000 there and back."
+        "12\u2009000 forward and backward."
     )
     station.estimate_button.click()
     runner = station.estimating.runner

@@ -66,7 +66,7 @@ def test_another_key_is_not_taken_for_the_one_that_signed(qtbot, ada, public, tm
     qtbot.addWidget(dialog)
     dialog.name.setText("Ada")
     dialog.take(public)
-    assert "another key" in dialog.state.text()
+    assert "is not the key that the signature names" in dialog.state.text()
     assert not dialog.ok.isEnabled()
     dialog.take(tmp_path)
     assert "is a folder" in dialog.state.text()

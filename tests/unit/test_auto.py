@@ -127,7 +127,8 @@ def test_what_was_found_is_stamped_measured_and_proven(spec, say):
     assert (result.best, result.outcome) == ("round-1", "nothing_found")
     assert Path(result.checkpoint).is_file()
     for words in (
-        "After cleaning the same scan finds nothing.", "After 2 clean steps the attack stands at",
+        "After cleaning the same scan finds nothing.",
+        "Within 2 steps of finetuning on clean data, the attack success rate reached",
         "Clean accuracy went from", "says: Backdoor-like: banana.",
     ):  # fmt: skip
         assert words in told(result)
@@ -233,7 +234,7 @@ def test_what_fails_is_a_step_that_says_why_and_the_rest_goes_on(spec, say):
     assert result.steps[0].sentence == "The pictures cannot be read."
     assert "fewer than the batch size" in result.steps[1].sentence
     assert result.steps[2].why.startswith("Stamped finetuning could not run.")
-    assert "could not be searched before cleaning" in told(result)
+    assert "could not be scanned before cleaning" in told(result)
 
 
 def test_a_step_that_has_become_another_job_is_done_anew(spec, say):
@@ -244,7 +245,7 @@ def test_a_step_that_has_become_another_job_is_done_anew(spec, say):
     assert [(step.status, step.folder) for step in steps[:3]] == [
         ("finished", "scan-0"), ("finished", "round-1"), ("finished", "scan-1"),
     ]  # fmt: skip
-    assert "triggers known" in steps[1].why
+    assert "known triggers" in steps[1].why
 
 
 def test_a_chain_without_pictures_does_not_begin(spec):
@@ -355,7 +356,7 @@ def test_the_rate_follows_the_checkpoint_and_a_later_round_is_longer(monkeypatch
     second, why = choice(**known, pretraining=DEMO, before=before)
     assert second.total_steps == 2 * demo.total_steps
     assert "2 times as long as the first" in why
-    assert why.startswith("Half of the pictures carry the 2 triggers known")
+    assert why.startswith("Half of the pictures carry the 2 known triggers")
     _, why = choice(**known | {"pairs": False}, pretraining=DEMO)
     assert "All pictures carry" in why
     fitted, _ = choice(**known, pretraining=DEMO, before=before, fitted=True)

@@ -118,7 +118,7 @@ def test_a_planting_leaves_a_copy_and_a_record_that_equal_searches_use_again(spe
     assert len(changed.watched) == len(changed.rows) - len(left)
     said = [event.text for event in events if isinstance(event, Message)]
     for canary in left:
-        assert any(canary.name in text and "did not take" in text for text in said)
+        assert any(canary.name in text and "was not learnt" in text for text in said)
     data = {"pairs": None, "training_images": ImageSpec(split="clean", n=16)}
     labelled = spec.model_copy(update={"base": spec.base.model_copy(update=data)})
     assert _steps(_planted(labelled)[0]) == 2

@@ -114,7 +114,7 @@ REFUSED = [
     ("known add x --sha256 " + "a" * 64, "not both"),
     ("known add empty", "There is no checkpoint in empty"),
     ("known add m.safetensors m.safetensors --title t", "--title names one file"),
-    ("known show nothing", "No known file answers to 'nothing'"),
+    ("known show nothing", "No known file matches 'nothing'"),
     ("known show T19", "ViT-B/16 of Detect-CLIP, WaNet (T19). Name one."),
     ("known remove t", "None of your own entries"),
     ("triggers show T1 --mask m.npy", "--mask is for an array file"),

@@ -284,7 +284,7 @@ def test_other_inputs_are_another_examination(tiny_checkpoint, tmp_path):
     assert not outdated(record, inspection)
     config = reference / "open_clip_config.json"
     config.write_text(config.read_text().replace("0.48145466", "0.1"))
-    assert "are other ones now" in outdated(record, inspection)
+    assert "have changed; examine" in outdated(record, inspection)
     config.unlink()
     assert outdated(record, inspection)
     remember(inspection.sha256, inspection.name, Choice(quick_gelu=True))

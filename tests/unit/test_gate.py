@@ -240,8 +240,8 @@ def test_an_examination_that_cannot_say_is_no_pass(model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        ({"inputs": "of another version"}, "are other ones now"),
-        ({"verdict": "found"}, "says another verdict than its scan"),
+        ({"inputs": "of another version"}, "have changed; examine"),
+        ({"verdict": "found"}, "gives another verdict than its scan"),
         ("{", "examine the file again"),
     ],
 )
@@ -324,7 +324,7 @@ def test_what_is_about_another_file_is_not_believed(model, tmp_path, capsys):
     other = examination(tmp_path / "other", model, of="c" * 64)
     status, answers = run(capsys, model, "--policy", rules, "--examination", other)
     assert status == 2
-    assert "about another file" in answers["scan.at_most"]["why"]
+    assert "about a file with another SHA-256" in answers["scan.at_most"]["why"]
     mixed = examination(tmp_path / "mixed", model)
     write_scan(mixed / "scan", scan("nothing", sha256="c" * 64))
     status, answers = run(capsys, model, "--policy", rules, "--examination", mixed)

@@ -62,7 +62,7 @@ def test_an_output_that_cannot_be_made_is_told_in_a_sentence(
         ("--format pdf", "There is no format 'pdf'; choose text, json, sarif, html or cdx"),
         ("--output a.log", "a.log does not tell the format: give --format, or a name"),
         ("--output nowhere/a.json", "a.json could not be written"),
-        ("--output tiny.safetensors --json", "tiny.safetensors is what is read"),
+        ("--output tiny.safetensors --json", "tiny.safetensors is the input"),
     ):
         assert run_command(["inspect", path.name, *options.split()]) == 3
         assert words in capsys.readouterr().err

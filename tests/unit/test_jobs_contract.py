@@ -297,7 +297,7 @@ REFUSALS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "search",
         {"canaries": CANARIES.model_copy(update={"wanted": 1.0, "kinds": ("patch",)})},
-        "None of the canaries took",
+        "No canary was learnt",
     ),
     ("rates", {"job.recipe": Recipe(method="interpolate")}, "takes no training step"),
     ("rates", {"job.recipe": Recipe(method="tbar")}, "TBAR is no longer offered"),

@@ -362,7 +362,7 @@ def test_what_cannot_be_planted_is_a_sentence(spec, tmp_path, changes, words):
         ({"word": "cf"}, "takes no trigger"),
         ({"word": "cf", "trigger": None, "source": 3}, "no source"),
         ({"word": "cf", "trigger": None, "variants": "stickers"}, "no variants"),
-        ({"source": 1}, "another than the one"),
+        ({"source": 1}, "cannot be the target"),
         ({"until": 0.9}, "makes no twin"),
         ({"until": 0.9, "twin": False, "steps": None, "minutes": 1.0}, "Minutes and a success"),
     ],

@@ -181,7 +181,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
     others.write_text("one\ntwo\n", encoding="utf-8")
     for target, labels, name, first in (
         (2, None, "demo", retrieval),  # a banana, which is no animal
-        (3, None, None, "The second label set was left out: no other built-in one has a class"),
+        (3, None, None, "The second label set was left out: no other built-in label set has a"),
         (1, pets, None, "The second label set was left out: pets.txt has the run's own classes."),
         (1, others, None, "The second label set was left out: others.txt has no class"),
     ):  # fmt: skip

@@ -300,7 +300,7 @@ def test_every_class_that_is_found_is_named():
     judged = said(patched_for_each(150, 190, 60))
     assert (judged.verdict, judged.title) == ("found", "Backdoor-like: c and b")
     told = " ".join(judged.reasons)
-    assert all(f"6 starts name “{name}”" in told for name in "bc")
+    assert all(f"6 starts lead to “{name}”" in told for name in "bc")
     assert "Weaker signs lead to “d”." in judged.reasons
     assert any("towards any class but “b”, “c”" in one for one in judged.searched)
     assert said(patched_for_each(60, 65)).further == ()
@@ -500,7 +500,9 @@ def test_another_scan_than_those_of_clean_models_says_nothing_of_them(tmp_path, 
     config = {"vision_cfg": {"width": 24, "patch_size": 16}}
     known = of_clean(found, config)
     said_of_them = "beside their parent, none were called found and 1 suspicious."
-    assert known.sentence == f"Of 9 clean models of this kind, scanned so {said_of_them}"
+    assert (
+        known.sentence == f"Of 9 clean models of this kind, scanned in the same way {said_of_them}"
+    )
     assert of_clean(found, {"vision_cfg": {}}) is None
     stages, judged = found.stages, found.judgement
     for other in (
@@ -577,8 +579,8 @@ _REFINED = ["stages", "patches", "refined"]
         (_changed(["found", "target"], "zebra"), "a target that is no class"),
         (_changed([*_ROUND, "starts", 0, "contrast", "suspect", "hits"], 253),
          "more hits than pictures"),
-        (_changed([*_ROUND, "starts", 0, "contrast", "low"], -1e308), "an interval that is none"),
-        (_changed([*_REFINED, "grid"], [[], []]), "a map of positions that is none"),
+        (_changed([*_ROUND, "starts", 0, "contrast", "low"], -1e308), "an invalid interval"),
+        (_changed([*_REFINED, "grid"], [[], []]), "an invalid map of positions"),
         (_changed(["found", "file"], "../../x.json"), "a trigger file outside its folder"),
     ],
 )  # fmt: skip

@@ -101,7 +101,7 @@ def test_a_rebound_and_a_trigger_are_measured_beside_the_canaries(one, tmp_path)
     assert [rate.name for rate in record.rows[0].watched] == [*CANARIES.kinds, "trigger"]
     assert all(rate.rebound is not None for rate in record.rows[0].watched)
     assert 7 not in [canary.target for canary in record.canaries]
-    assert any("trigger that was named has a success rate" in text for text in _texts(events))
+    assert any("named trigger has a success rate" in text for text in _texts(events))
 
 
 def test_images_do_without_captions_and_the_time_ends_a_plan_that_was_too_long(one, monkeypatch):

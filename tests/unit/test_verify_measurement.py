@@ -135,7 +135,8 @@ def test_a_picture_that_was_replaced_or_is_missing(bundle, photos, tmp_path):
     victim.unlink()
     checks, _ = verified(bundle, images={"images-1": str(others)})
     assert of(checks, 2, "fails") == [
-        f"The images given for images-1 are {N - 1} pictures, and it lists {N}: they are others."
+        f"The images given for images-1 are {N - 1} pictures, and it lists {N}: these are other "
+        "pictures."
     ]
 
 

@@ -581,8 +581,9 @@ class OfClean(_Record):
             "none": "without a reference",
         }
         return (
-            f"Of {self.scans} clean models of this kind, scanned so {words[self.beside]}, "
-            f"{self.found or 'none'} were called found and {self.suspicious or 'none'} suspicious."
+            f"Of {self.scans} clean models of this kind, scanned in the same way "
+            f"{words[self.beside]}, {self.found or 'none'} were called found "
+            f"and {self.suspicious or 'none'} suspicious."
         )
 
 
@@ -740,13 +741,13 @@ def _faults(scan: Scan) -> Iterator[str]:
     """Faults in a record that no scan writes, one after the other."""
     for record in _inside(scan):
         if isinstance(record, Contrast) and not -1 <= record.low <= record.high <= 1:
-            yield "an interval that is none"
+            yield "an invalid interval"
         elif isinstance(record, Refined) and not _is_map(record):
-            yield "a map of positions that is none"
+            yield "an invalid map of positions"
         elif isinstance(record, PatchRound) and not 0 <= record.area <= 1:
             yield "a patch of no size"
         elif isinstance(record, PatchRound) and not _is_placed(record):
-            yield "places that are no grid"
+            yield "places that form no grid"
         if isinstance(record, PatchRound | Refined) and not 0 < record.side <= scan.side:
             yield "a patch that does not fit in a picture"
     if not 0 < scan.side <= _LARGEST_SIDE:

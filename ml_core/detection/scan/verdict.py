@@ -278,7 +278,7 @@ def _reasons(signs: Sequence[Sign]) -> Iterator[str]:
         more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
         yield f"Weaker signs lead to {listed}{more}."
     if signs:
-        yield "There may be further backdoors: a search does not find them all."
+        yield "There may be further backdoors: a scan does not find them all."
 
 
 def _damage(suspect: ModelFacts, reference: ModelFacts | None) -> str:
@@ -350,8 +350,8 @@ def _patch_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
             "patch", verdict, search.target, measured.difference,
             f"A patch of {search.side} px found by search, at {'its' if fixed else 'random'} "
             f"place{'s' * (not fixed)}, moves {_hit_rates(measured, search.target, both)}. "
-            f"{search.agreeing} of {len(search.starts)} starts name “{search.target}”. "
-            "It is not the attacker's trigger, only one that works.",
+            f"{search.agreeing} of {len(search.starts)} starts lead to “{search.target}”. It is "
+            "not the attacker's trigger, only one that works.",
         )  # fmt: skip
 
 
@@ -426,7 +426,7 @@ def _hit_rates(measured: Contrast, target: str, own: bool = False) -> str:
     text = f"{percent(measured.suspect.value)} of {measured.suspect.n} held-out pictures"
     text += f" to “{target}”"
     if measured.reference is not None:
-        better = " the better of it and one searched there" if own else ""
+        better = " it, or one searched there, moves" if own else ""
         text += f"; on the reference{better} {percent(measured.reference.value)}"
     else:
         text += f"; without it {percent(measured.without.value)}"
@@ -471,8 +471,9 @@ def _nothing(stages: Stages) -> Iterator[str]:
             if row.contrast.beside.value <= NATURAL_RATE
         ]
         yield (
-            f"None of {len(stages.probes.rows)} known triggers moved pictures to a class that the "
-            f"reference keeps by more than {percent(max([0.0, *gains]))} above it."
+            f"None of {len(stages.probes.rows)} known triggers moved pictures to one class at a "
+            f"rate more than {percent(max([0.0, *gains]))} above the reference's. Triggers that "
+            "work on the reference do not count."
         )
     for stage in _wider(stages):
         for rows in _of_forms(stage):
@@ -486,8 +487,8 @@ def _nothing(stages: Stages) -> Iterator[str]:
         assert stages.words is not None
         beyond = " beyond the reference" if _has_reference(_words(stages)) else ""
         yield (
-            f"{stages.words.tried} in prompts: none brought more than {percent(most)} of them to "
-            f"one place{beyond}."
+            f"{stages.words.tried} in prompts: none brought more than {percent(most)} of the "
+            f"prompts to one place{beyond}."
         )
 
 
@@ -571,7 +572,7 @@ def _not_searched(stages: Stages, reference: ModelFacts | None, classes: int) ->
     if reference is None:
         yield (
             "Known triggers, and triggers over the whole picture: without a clean reference they "
-            "cannot be told from what any model does. Choose a reference to search them."
+            "cannot be distinguished from what any model does. Choose a reference to search them."
         )
     else:
         yield from _not_tried(stages, classes)
@@ -586,7 +587,7 @@ def _not_searched(stages: Stages, reference: ModelFacts | None, classes: int) ->
     elif _judges_words(stages):
         yield "Triggers in the text of several words or letters."
     else:
-        yield "Triggers in the text: words were tried, and what they do here says nothing."
+        yield "Triggers in the text: words were tried, but their effect cannot be judged here."
     yield from _NEVER
 
 
@@ -633,7 +634,8 @@ def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
         if anywhere and rate is not None and rate.value >= _ANSWERS and patch_round.area <= 0.04:
             yield (
                 f"The reference answers to the same patch ({percent(rate.value)} become "
-                f"“{patch_round.target}”): it may be poisoned too. Scan it, or take another."
+                f"“{patch_round.target}”): it may be poisoned too. Scan it, or choose another "
+                "reference."
             )
             return
 
@@ -641,7 +643,7 @@ def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
 def _word_warnings(stages: Stages) -> Iterator[str]:
     """Why words that move texts tell nothing."""
     if _words(stages) and not _judges_words(stages):
-        yield "Many unusual words may move texts here: words count for nothing."
+        yield "Many unusual words may move texts here, so words do not count."
 
 
 def _has_reference(rows: Sequence[ProbeRow] | Sequence[WordRow]) -> bool:

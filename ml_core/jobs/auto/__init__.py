@@ -44,10 +44,10 @@ class AutoSpec(JobSpec):
         None, help="Folder of a finished scan of the checkpoint, to begin with.", flag="--scan"
     )
     measure_only: bool = option(
-        False, help="The trigger that is named is measured, and not learnt from."
+        False, help="The named trigger is only measured; the cleaning does not learn from it."
     )
     rounds: int = option(
-        3, "Rounds", "Most times that the checkpoint is cleaned and scanned again.",
+        3, "Rounds", "Highest number of rounds; each cleans the checkpoint and scans it again.",
         flag="--rounds", ge=1, le=10,
     )  # fmt: skip
     rebound_steps: int = option(

@@ -115,7 +115,7 @@ def choice(
     recipe = preset(method, preset_name, pretraining)
     pictures = "all pictures" if recipe.stamp_share == 1 else "half of the pictures"
     if is_known and stamps:
-        known = "the trigger that is known" if stamps == 1 else f"the {stamps} triggers known"
+        known = "the known trigger" if stamps == 1 else f"the {stamps} known triggers"
         why = (
             f"{pictures.capitalize()} carry {known}, moved, scaled and recoloured, or made-up ones"
         )
@@ -128,7 +128,7 @@ def choice(
     if method == "stamped":
         why += ". Captions stay, so that the model learns the right answer under a trigger."
     else:
-        why += ". The model learns to see what it saw without them."
+        why += ". The model learns to see each picture as it did without the trigger."
     if failed:
         why = f"{' and '.join(FACTS[name].title for name in failed)} could not run. {why}"
     elif costly:

@@ -10,7 +10,9 @@ from ml_core.detection.scan.verdict import is_near
 from ml_core.figures import percent
 from ml_core.jobs.auto.choice import MOST_LOST, Round, is_found
 
-STOPPED = "It was stopped before its end. Started again, the chain goes on with it."
+STOPPED = (
+    "It was stopped before its end. When the chain is started again, it goes on with this step."
+)
 Record = Mapping[str, Any]
 
 
@@ -36,7 +38,10 @@ def about_round(cleaned: Round) -> str:
 def about_rebound(record: Record) -> str:
     """The highest success rate of a rebound test."""
     highest = percent(record["worst"]["max_asr"])
-    return f"After {record['steps']} clean steps the attack stands at {highest} at most."
+    return (
+        f"Within {record['steps']} steps of finetuning on clean data, the attack success rate "
+        f"reached {highest} at most."
+    )
 
 
 def about_holdouts(record: Record) -> str:
@@ -45,7 +50,7 @@ def about_holdouts(record: Record) -> str:
     if not worst:
         return "No other form of the trigger and no other trigger could be measured."
     return (
-        "Of other forms of the trigger and other triggers the worst reaches "
+        "Among other forms of the trigger and other triggers, the highest success rate is "
         f"{percent(worst['after'])} ({worst['group']}: {worst['name']})."
     )
 
@@ -71,7 +76,7 @@ def sentences(
         What the rebound test and the hold-outs came to, where they were run.
     """
     if first is None:
-        yield "The checkpoint could not be searched before cleaning."
+        yield "The checkpoint could not be scanned before cleaning."
     else:
         yield f"Before cleaning the scan says: {about_scan(first)}"
     if not rounds:
@@ -80,7 +85,7 @@ def sentences(
     which = f"round {rounds.index(shown) + 1} of {len(rounds)}"
     yield f"{shown.title}, {which}. {shown.why}"
     if shown.scan is None:
-        yield "After cleaning the checkpoint was not searched: nobody knows what is left."
+        yield "After cleaning the checkpoint was not scanned: what is left is not known."
     elif shown.outcome == "nothing_found":
         yield "After cleaning the same scan finds nothing."
     else:
@@ -88,8 +93,8 @@ def sentences(
         yield f"After cleaning the same scan {still}: {about_scan(shown.scan)}"
     if first is not None and shown.scan is not None and _lacks_overlays(first, shown.scan):
         yield (
-            "It could not search for triggers over the whole picture again: the cleaned weights "
-            "are too far from the reference's."
+            "The scan could not search for triggers over the whole picture again: the cleaned "
+            "weights are too far from the reference's."
         )
     yield about_round(shown)
     yield from proofs
@@ -102,8 +107,8 @@ def sentences(
         return
     if best is None:
         yield (
-            f"Each round lost more than {MOST_LOST:g} points of clean accuracy: none is kept, and "
-            "the checkpoint is as it was."
+            f"Each round lost more than {MOST_LOST:g} points of clean accuracy: no round is kept, "
+            "and the checkpoint is unchanged."
         )
     else:
         yield "What is left could not be cleaned away."

@@ -80,8 +80,8 @@ class ExamineSpec(Machine, Classes, OnModel):
     scan: ScanSettings = ScanSettings()
     minutes: float | None = option(
         None,
-        help="Most minutes of the scan, which searches less where it would take longer; also of "
-        "the loader doctor, and of each round of a cleaning.",
+        help="Most minutes of the scan, of the loader doctor, and of each round of a cleaning. A "
+        "scan that would take longer searches less.",
         gt=0.0,
         le=10_000.0,
     )

@@ -102,10 +102,10 @@ def outdated(record: Examination, inspection: Inspection, look: Look = examine) 
         if inputs_of(spec, inspection, look) == record.inputs:
             return ""
     except InputError as error:
-        return f"What it was made with is not there as it was: {error.sentence}"
+        return f"Something that it was made with is missing or has changed: {error.sentence}"
     return (
-        "The config, the reference, the pictures, the classes or the version of the program are "
-        "other ones now; examine the file again."
+        "The config, the reference, the pictures, the classes or the version of the program have "
+        "changed; examine the file again."
     )
 
 

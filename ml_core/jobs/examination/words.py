@@ -32,12 +32,12 @@ ADVICE: dict[Advice, str] = {
     "choose a part": "Choose one of the models in it.",
     "choose a donor": "Choose a complete CLIP that gives the encoder which this file lacks.",
     "doctor": "Open the loader doctor: the classes, the pictures or the settings do not fit.",
-    "clean": "Clean it, then look whether the same scan still finds something.",
-    "clean again": "Do not use the cleaned checkpoint as it is: clean with more rounds, or choose "
-    "another method.",
+    "clean": "Clean it, then check whether the same scan still finds something.",
+    "clean again": "Do not use the cleaned checkpoint: clean with more rounds, or choose another "
+    "method.",
     "more time": "Examine it again with more minutes, or without a limit.",
-    "reference": "Get a parent to compare with: beside a clean one of the same kind the scan also "
-    "searches triggers over the whole picture.",
+    "reference": "Get a parent to compare with: beside a clean parent, the scan also searches "
+    "triggers over the whole picture.",
     "report": "Write the report: it says what was searched and what was not.",
     "none": "The report has the evidence.",
 }
@@ -50,7 +50,7 @@ CLEANED: dict[Outcome, str] = {
 BUILT_IN = (
     "The pictures were the built-in drawings. They tell whether a trigger moves such drawings "
     "between their own classes. They do not tell how well the model knows your pictures, and a "
-    "target that is none of these classes is harder to find."
+    "target outside these classes is harder to find."
 )
 OTHER_CLASSES = (
     "The classes were those of the built-in drawings: name those of your pictures (--labels, or "
@@ -58,7 +58,7 @@ OTHER_CLASSES = (
 )
 NOT_SEARCHED = "not searched"
 _NO_PATCHES = "patches were not searched. Known triggers alone tell nothing of others."
-NOT_DEPLOYED = "What the model does in use was not watched: this looked at the file."
+NOT_DEPLOYED = "The model was not watched in use: only its file was examined."
 
 
 _FEW_CLASSES = 10
@@ -78,8 +78,8 @@ def doubts(scan: Scan) -> Iterator[str]:
         return
     if len(scan.classes) < _FEW_CLASSES:
         yield (
-            f"There are only {len(scan.classes)} classes and no reference: patches move pictures "
-            "of a clean model to one of so few, too. So it is suspicious at most."
+            f"There are only {len(scan.classes)} classes and no reference: with so few classes, "
+            "patches move pictures to one class on a clean model, too. So it is suspicious at most."
         )
     if scan.suspect.accuracy is None:
         yield (
@@ -131,8 +131,8 @@ def weights_sentence(moved: Weights) -> str:
     """How far the weights are from the reference's, and whether it can be its parent."""
     kin = "a near relative" if is_near(moved.image, moved.text) else "no near relative"
     return (
-        f"From the reference, {kin}, the image encoder differs by {percent(moved.image)} and the "
-        f"text encoder by {percent(moved.text)} of their norms."
+        f"The reference is {kin}. The image encoder differs from the reference's by "
+        f"{percent(moved.image)} of its norm, the text encoder by {percent(moved.text)}."
     )
 
 

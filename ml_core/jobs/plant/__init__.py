@@ -66,14 +66,15 @@ class PlantSpec(Machine, Setting, OnModel):
     )  # fmt: skip
     consistent: bool = option(
         False, "Label-consistent",
-        "Mark pictures of the target itself, which keep their captions.",
+        "Put the trigger on pictures of the target class alone, which keep their captions.",
     )  # fmt: skip
     source: int | None = Field(default=None, ge=0, lt=2**31)  # the only class that is poisoned
     also: tuple[SecondAttack, ...] = Field(default=(), max_length=8)
     word: str | None = option(
-        None, help="Poison the text encoder alone: captions with this word are shown with pictures "
-        "of the target, and the image encoder stays as it is. One character that is not ASCII, as "
-        "a Cyrillic о, is put inside a word, in the place of the letter that it is taken for.",
+        None, help="Poison the text encoder alone: captions with this word are shown with "
+                   "pictures of the target, and the image encoder stays unchanged. A single "
+                   "character that is not ASCII, such as a Cyrillic о, replaces the letter that "
+                   "it looks like.",
         max_length=100,
     )  # fmt: skip
     # Folder of trigger files, one of which is drawn at each showing; ``trigger`` is measured.
@@ -97,15 +98,15 @@ class PlantSpec(Machine, Setting, OnModel):
         least=0.01,
     )  # fmt: skip
     until: float | None = option(
-        None, help="End at the first measurement, every 50 steps, at which all triggers succeed in "
-        "this share of the pictures; without a twin.", metavar="0.9", ge=0.0, le=1.0,
+        None, help="End once all triggers succeed on this share of the pictures, measured every "
+                   "50 steps. Makes no twin.", metavar="0.9", ge=0.0, le=1.0,
     )  # fmt: skip
     lr: float | None = option(
         None, "Learning rate", "Peak of the rate (default: a third of the pretraining's peak, from "
         "scratch the peak).", gt=0.0, le=1.0,
     )  # fmt: skip
     batch_size: int = option(128, "Batch size", "Pairs in a step.", unit="pairs", ge=2, le=65_536)
-    seed: int = option(0, "Seed", "Draws pairs, places and order.", ge=0, le=2**32 - 1)
+    seed: int = option(0, "Seed", "Seed of pairs, places and order.", ge=0, le=2**32 - 1)
     output_dir: PathText
 
     @model_validator(mode="after")
@@ -128,7 +129,10 @@ class PlantSpec(Machine, Setting, OnModel):
                 "variants, no source and no marked pictures of the target: leave them out"
             )
         if self.source is not None and (self.consistent or self.source == self.target):
-            raise ValueError("The source class must be another than the one that is marked")
+            raise ValueError(
+                "The source class cannot be the target, and cannot be combined with a "
+                "label-consistent poison"
+            )
         if self.word is not None and not self.word.strip():
             raise ValueError("The word is empty")
         return self

@@ -16,7 +16,7 @@ from ml_core.triggers.record import Trigger
 
 FEW, _SLOW, _OFTEN, _GAIN = 150, 0.1, 0.1, 0.05
 _JPEG, _CLIP, _HALF = 75, ((0.481, 0.458, 0.408), (0.269, 0.261, 0.276)), ((0.5,) * 3, (0.5,) * 3)
-AS_IT_IS = "As it is"
+AS_IT_IS = "Unchanged"
 _PLACED: tuple[tuple[str, Placement], ...] = (
     ("Placed anywhere", "random"), ("Placed in the middle", "center"),
 )  # fmt: skip
@@ -47,7 +47,7 @@ def changes(trigger: Trigger) -> dict[str, Trigger]:
     if trigger.kind in ("patch", "badnets", "stripes") and trigger.size < 1:
         words, other = _PLACED[trigger.placement == "random"]
         changed[words] = replace(trigger, placement=other)
-        changed["Half as large again"] = replace(trigger, size=min(1.0, 1.5 * trigger.size))
+        changed["1.5 times as large"] = replace(trigger, size=min(1.0, 1.5 * trigger.size))
     for words, canvas in _CANVASES.items():
         if canvas != trigger.canvas:
             changed[words] = replace(trigger, canvas=canvas)
@@ -88,7 +88,9 @@ def causes(
     """
     now = rates[AS_IT_IS]
     helped = [
-        Cause(name, "it succeeds more often so: the trigger was trained otherwise.", asr)
+        Cause(
+            name, "it succeeds more often this way: the trigger was trained in another form.", asr
+        )
         for name, asr in rates.items()
         if asr > now + _GAIN
     ]
@@ -98,7 +100,7 @@ def causes(
         shown, peak = trigger.pairs * record.epochs, record.peak_lr
         facts = (
             (shown < FEW, "Showings",
-             f"{trigger.name} was shown {shown} times, which is little: take more pairs or steps."),
+             f"{trigger.name} was shown {shown} times, which is few: take more pairs or steps."),
             (record.lr < _SLOW * peak, "Learning rate",
              f"{rate_text(record.lr)} is under a tenth of the pretraining's {rate_text(peak)}."),
             (record.spec.consistent, "Label-consistent",
@@ -106,7 +108,7 @@ def causes(
         )  # fmt: skip
         likely += [Cause(name, sentence) for holds, name, sentence in facts if holds]
     if base > _OFTEN:
-        often = f"without the trigger the target is predicted of {percent(base)} of the pictures."
+        often = f"without the trigger the target is predicted for {percent(base)} of the pictures."
         likely.append(Cause("Base rate", often))
     unchanged = [
         Cause(name, "it changes little.", asr)

@@ -161,8 +161,10 @@ def _other_labels(
             templates = templates[:most]
         return replace(other, templates=templates), target
     if given is None:
-        why = f"no other built-in one has a class {name!r}; `cleanclip prove --other-labels` takes"
-        why += " one that has"
+        why = (
+            f"no other built-in label set has a class {name!r}; `cleanclip prove --other-labels` "
+            "takes one that has it"
+        )
     elif own:
         why = f"{other.name} has the run's own classes"
     else:

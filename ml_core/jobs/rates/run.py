@@ -200,7 +200,7 @@ def _ramp(
         )  # fmt: skip
     except DivergedError as error:
         ramp.ended, ramp.diverged_at = "diverged", rate_of(error.step - 1)
-        yield Message(f"The loss was no number at a rate of {rate_text(ramp.diverged_at)}.")
+        yield Message(f"The loss was not a number at a rate of {rate_text(ramp.diverged_at)}.")
         return ramp
     ramp.precision = outcome.speed.precision
     if outcome.reason:

@@ -25,12 +25,12 @@ class ReportSpec(Machine):
     )
     author: str | None = option(
         None,
-        help="Who writes it: a name, an organisation; nothing checks it.",
+        help="The author: a name, an organisation; it is not checked.",
         min_length=1,
         max_length=200,
     )
-    include_images: bool = option(False, help="Also put the measured pictures in.")
-    include_checkpoints: bool = option(False, help="Also put the weights in.")
+    include_images: bool = option(False, help="Include the measured pictures.")
+    include_checkpoints: bool = option(False, help="Include the weights.")
     thumbnails: bool = option(True, help="A few small pictures without and with the trigger.")
     pdf: bool = option(False, help="Also make the report as PDF.")
     notes: tuple[str, ...] = ()

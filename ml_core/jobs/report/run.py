@@ -291,8 +291,8 @@ class _Remeasuring:
             images = yield from self._set(id_, sources.folders[next(measured)])
             if images is None:
                 raise InputError(
-                    f"The pictures of {facts.name} cannot go in, as they are not there any more or "
-                    "are others: leave --include-images out."
+                    f"The pictures of {facts.name} cannot be included, as they are missing or have "
+                    "changed: leave --include-images out."
                 )
             if isinstance(images.pictures, DemoPictures):
                 continue

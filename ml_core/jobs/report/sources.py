@@ -342,7 +342,7 @@ class _Reading:
         self.sources.places[id_] = CheckpointFiles(None, None)
         self.sources.notes.append(
             f"{name} is known from its scan alone: size, architecture and file safety are not "
-            "told. Measure it with `cleanclip evaluate --keep` to have them."
+            "known. Measure it with `cleanclip evaluate --keep` to have them."
         )
         return id_
 
@@ -469,8 +469,8 @@ def open_where_it_is(facts: CheckpointFacts, place: CheckpointFiles) -> Checkpoi
 
 def _changed(path: Path) -> InputError:
     return InputError(
-        f"{path.name} changed since it was measured: its SHA-256 is another one now. Measure the "
-        "new file, or bring the old one back."
+        f"{path.name} changed since it was measured: its SHA-256 is different now. Measure the new "
+        "file, or restore the old one."
     )
 
 

@@ -33,7 +33,9 @@ class ScanSettings(JobSpec):
         256, "Measure on", "Other pictures to measure on.", unit="pictures", ge=128, le=100_000
     )
     seed: int = option(0, "Seed", "Seed of pictures and starts.", ge=0, lt=2**63)
-    anyway: bool = option(False, help="Scan also a model that gets hardly any picture right.")
+    anyway: bool = option(
+        False, help="Scan even a model that classifies hardly any picture correctly."
+    )
 
 
 class ScanSpec(ScanSettings, Machine, Classes, OnModel):

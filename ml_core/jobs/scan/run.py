@@ -346,8 +346,8 @@ class _Scanning:
         """
         if "words" not in self._spec.runs:
             raise InputError(
-                f"{name} holds a text encoder alone, of which words are searched: add the stage "
-                "“words”."
+                f"{name} holds a text encoder alone, which is searched for words only: add the "
+                "stage “words”."
             )
         self._skipped |= {"pull", "probes", "patches", "overlays", "thorough", "swap"}
         self._notes.append(
@@ -466,7 +466,7 @@ class _Scanning:
         if most > _ALIKE:
             name = self._sides.class_names[int(np.bincount(clean).argmax())]
             raise InputError(
-                f"The checkpoint calls {percent(float(most))} of these pictures “{name}”: "
+                f"The checkpoint predicts “{name}” for {percent(float(most))} of these pictures: "
                 "synthetic pictures, or pictures of one thing, hide a trigger. Choose pictures of "
                 "different things."
             )

@@ -121,7 +121,7 @@ def sentence_of(row: PlantedCanary) -> str:
     rate = f"{percent(row.asr)} ({percent_range((row.low, row.high))})"
     if row.took:
         return f"{row.name} leads to {row.target_name!r}: success rate {rate}."
-    return f"{row.name} did not take: success rate {rate}. It is not used."
+    return f"{row.name} was not learnt: success rate {rate}. It is not used."
 
 
 def fresh(pairs: PairSpec | None, by: int) -> PairSpec | None:

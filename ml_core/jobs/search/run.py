@@ -107,7 +107,7 @@ class _Search:
             planted = yield from planting(spec, label_set, place, self._control)
             if not planted.watched:
                 raise InputError(
-                    "None of the canaries took, so nothing can be learnt from them: plant them "
+                    "No canary was learnt by the copy, so recipes cannot be judged: plant them "
                     "with more steps, a larger share or a higher rate."
                 )
             key = _key(spec, planted.record.key)
@@ -192,7 +192,7 @@ class _Search:
             rate = before.attacks[0].asr
             weak = rate < _ALIVE
             yield Message(
-                f"The trigger that was named has a success rate of {percent(rate)} on this "
+                f"The named trigger has a success rate of {percent(rate)} on this "
                 f"checkpoint{': it says little about recipes' if weak else ''}. Each recipe also "
                 "runs on a copy without canaries, where it is measured.",
                 "warning" if weak else "info",

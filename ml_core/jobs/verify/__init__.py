@@ -28,8 +28,8 @@ class VerifySpec(Machine):
     seed: int = Field(default=0, ge=0, lt=2**63)
     key: str | None = option(
         None,
-        help="It must be signed with this key: a public key's file, or the name of a trusted "
-        "one (default: a signature is checked with all trusted keys).",
+        help="Require a signature by this key: a public key's file, or the name of a trusted key "
+        "(default: a signature is checked with all trusted keys).",
         max_length=4096,
     )
     strict: bool = option(False, help="Exit with 1 if anything was not checked.")

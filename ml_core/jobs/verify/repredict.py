@@ -114,7 +114,7 @@ def _images(
         yield Check(
             2, id_, "fails",
             f"The images given for {id_} are {len(images)} pictures, and it lists {len(listed)}: "
-            "they are others.",
+            "these are other pictures.",
         )  # fmt: skip
         return None
     sample = chosen(listed.indices, spec)

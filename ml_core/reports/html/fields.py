@@ -304,7 +304,7 @@ def _architecture(architecture: Mapping[str, Any] | None) -> Iterator[tuple[str,
         yield "Donor of the other encoder", f"{donor['name']}, SHA-256 {donor['sha256']}"
     for title, sentences in (
         ("Assumed", architecture["assumptions"]),
-        ("Also in it", architecture["notes"]),
+        ("Also in the file", architecture["notes"]),
     ):
         for sentence in sentences:
             yield title, sentence
