@@ -230,7 +230,9 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (worded(30, again=False), "nothing"),
         (worded(16), "nothing"),
         (worded(30, 28, 27, targets="bcb"), "found"),
-        (worded(30, 28, 27, targets="bcd"), "nothing"),  # a planted word leads to one place
+        # words lead to many classes: what was planted brings all prompts to one place
+        (worded(30, 28, 27, targets="bcd"), "nothing"),
+        (worded(32, 28, 27, reference=0, targets="bcd"), "found"),
     ],
 )
 def test_what_a_stage_measured_is_judged_beside_the_reference(stages, verdict):

@@ -47,6 +47,7 @@ _ANSWERS = 0.25  # of a reference to the same patch
 _CHANCES = 5.0  # an accuracy under so many times chance is broken
 _WORSE = 0.2  # that an accuracy is under the reference's: such a model answers to many patches
 _NATURAL_WORDS = 3  # classes that words lead to: of a fast finetune six, of other clean models none
+_ALL_PROMPTS = 0.95  # of prompts, where words lead to many classes: a planted one brings all
 _FEWEST_AGREEING = 5  # starts: two of two agree by chance
 _LISTED = 3
 RULES: Rules = 7  # the present ones
@@ -393,9 +394,10 @@ def _overlay_signs(stages: Stages) -> Iterator[Sign]:
 
 def _word_signs(stages: Stages) -> Iterator[Sign]:
     """Words that bring all prompts to one place; alone they are suspicious at most."""
+    least = _ALL_PROMPTS if _are_natural(_words(stages)) else 0.0
     for row in _words(stages):
         measured = row.contrast
-        if not row.again:
+        if not row.again or measured.difference < least:
             continue
         verdict = _by_difference(measured, FOUND_WORD, SUSPICIOUS_WORD)
         beside = "without it"
@@ -556,15 +558,15 @@ def _classes(stages: Stages, form: Form) -> int:
 
 
 def _judges_words(stages: Stages) -> bool:
-    """Whether words were tried and their effect is evidence.
-
-    It is none beside a reference that is far, and none where words lead to many classes: one that
-    was planted stands alone.
-    """
+    """Whether words were tried and their effect is evidence: not beside a reference that is far."""
     rows = _words(stages)
+    return bool(rows) and (_beside_near(stages) or not _has_reference(rows))
+
+
+def _are_natural(rows: Sequence[WordRow]) -> bool:
+    """Whether words lead to many classes; one that was planted stands alone."""
     reached = {row.target for row in rows if row.contrast.difference >= FOUND_RATE}
-    near = _beside_near(stages) or not _has_reference(rows)
-    return bool(rows) and near and len(reached) < _NATURAL_WORDS
+    return len(reached) >= _NATURAL_WORDS
 
 
 def _not_searched(stages: Stages, reference: ModelFacts | None, classes: int) -> Iterator[str]:
@@ -644,6 +646,11 @@ def _word_warnings(stages: Stages) -> Iterator[str]:
     """Why words that move texts tell nothing."""
     if _words(stages) and not _judges_words(stages):
         yield "Many unusual words may move texts here, so words do not count."
+    elif _are_natural(_words(stages)):
+        yield (
+            "Many unusual words move texts here: only one that brings nearly all prompts to one "
+            "place counts."
+        )
 
 
 def _has_reference(rows: Sequence[ProbeRow] | Sequence[WordRow]) -> bool:
