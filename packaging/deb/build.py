@@ -102,7 +102,7 @@ Depends: libc6 (>= {libc}), {depends}
 Recommends: libpango-1.0-0, libpangoft2-1.0-0, libwayland-cursor0, shared-mime-info
 Description: find and remove backdoors in CLIP checkpoints
  Opens a downloaded CLIP checkpoint without running anything from it, measures
- what a trigger does, searches for triggers that nobody named, cleans the model
+ what a trigger does, scans for hidden triggers, cleans the model
  and writes evidence that somebody else can check. A window (cleanclip-gui) and
  a command line (cleanclip), with the processor's build of PyTorch.
 """
