@@ -40,15 +40,20 @@ def card_text(window) -> str:
     return window.guide.card.accessibleDescription()
 
 
+def choose_colour(keys: Keyboard, old: str, new: str) -> None:
+    """Open the colours by the button of the one in use, and choose another."""
+    keys.tab_to(f"Colour and ink, {old}", back=True)
+    keys.press(K.Key_Space)
+    keys.tab_to(new, back=True)
+    keys.press(K.Key_Space)
+
+
 def paint_checker(keys: Keyboard) -> None:
     """A red and white checker of 3 x 3 cells at the upper right, with the focus on the canvas.
 
     The cursor of the keys begins in the middle, and Ctrl takes it 8 pixels at once.
     """
-    keys.tab_to("Colour Red, #dc1428")  # Tab comes to the colour in use, arrows to the others
-    keys.press(K.Key_Right)
-    assert heard_name(focused()) == "Colour White, #fafafa"
-    keys.press(K.Key_Space)
+    choose_colour(keys, "#dc1428", "White, #fafafa")
     keys.tab_to("Trigger canvas")
     keys.press(K.Key_Right, modifier=CONTROL, times=2)
     keys.press(K.Key_Up, modifier=CONTROL, times=3)
@@ -57,9 +62,7 @@ def paint_checker(keys: Keyboard) -> None:
         keys.press(turn, times=6)
         keys.press(K.Key_Return)
         keys.press(K.Key_Down, times=3)
-    keys.tab_to("Colour White, #fafafa", back=True)
-    keys.press(K.Key_Left)
-    keys.press(K.Key_Space)
+    choose_colour(keys, "#fafafa", "Red, #dc1428")
     keys.tab_to("Trigger canvas")
     keys.press(K.Key_BracketLeft)  # as wide as a cell; the cursor is where it was left
     keys.press(K.Key_Up, times=3)

@@ -4,7 +4,6 @@ import pytest
 
 from cleanclip_gui.scan.setup import NONE
 from ml_core.data.specs import ImageSpec
-from ml_core.detection.scan.records import TITLES
 from ml_core.jobs.demo import demo_target
 from ml_core.paths import resource
 from tests.gui.shell_fakes import Answers
@@ -35,7 +34,7 @@ def test_a_trigger_that_nobody_named_is_found_and_tried(qtbot, window, tmp_path)
 
     assert station.ended.text() == ""
     verdict = station.result.verdict
-    assert verdict.title.text() == TITLES["found"]
+    assert verdict.title.text() == "Backdoor-like: banana"
     assert "“banana”" in verdict.figure.text()
     assert len({one.tobytes() for one in sharpened}) > 1
     cells = station.result.patches.cells
@@ -57,4 +56,4 @@ def test_a_trigger_that_nobody_named_is_found_and_tried(qtbot, window, tmp_path)
     Answers(station.scanning.folder).take_over(window.prompts)
     window.actions_["scan.open"].trigger()
     assert window.station == "scan"
-    assert verdict.title.text() == TITLES["found"]
+    assert verdict.title.text() == "Backdoor-like: banana"

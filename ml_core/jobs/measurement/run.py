@@ -33,6 +33,7 @@ from ml_core.jobs.measurement.earlier import find, question_of, remember
 from ml_core.jobs.opening import open_model, opening
 from ml_core.model import ClipModel
 from ml_core.reading.errors import printable
+from ml_core.reading.regular_file import read_file
 from ml_core.reports.measurement_files import (
     MEASUREMENTS_FOLDER,
     PICTURES_FILE,
@@ -171,7 +172,7 @@ class Keeper:
             templates=there.templates,
             class_names=there.class_names,
             classifier=there.classifier(),
-            pictures=(there.folder / PICTURES_FILE).read_bytes(),
+            pictures=read_file(there.folder / PICTURES_FILE, inside=there.folder),
             inspection=inspection_record(assessed),
             trigger=there.trigger(),
         )
