@@ -323,6 +323,7 @@ class ReportStation(QWidget):
         self.claims.setObjectName("report.claims")
         browse = bind(QPushButton(), actions["report.browse"], text=True, icon=True)
         self.preview = Preview(browse)
+        self.preview.setObjectName("report.page")
         self.drafting_words = Label("", "caption")
         self.draft_error = Label("", "error", wrap=True)
         self.nothing = Label(_NOTHING, wrap=True)

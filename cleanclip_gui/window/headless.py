@@ -221,9 +221,9 @@ def demo_script(window: MainWindow, output: Path, bar: Progress) -> Iterator[Wai
     shot("7-studio-cleaned")
     bar.update(told, description="Adding up what can be claimed")
     window.show_station("report")
-    claims = part("report.claims")
+    page = part("report.page")
     yield Wait(
-        lambda: claims.isVisible() and not tasks.is_busy(),
+        lambda: page.isVisible() and not tasks.is_busy(),
         _OPEN_S, "the report was not put together",
     )  # fmt: skip
     shot("8-report")

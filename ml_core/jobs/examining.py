@@ -20,8 +20,7 @@ from ml_core.checkpoints.identity import Identity, identify
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.known_tensors import known_tensors
 from ml_core.data.specs import ImageSpec
-from ml_core.detection.scan.records import TITLES as VERDICTS
-from ml_core.detection.scan.records import ModelFacts, Probes, Scan, Weights, read_scan
+from ml_core.detection.scan.records import ModelFacts, Probes, Scan, Weights, answer, read_scan
 from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved
 from ml_core.figures import percent
 from ml_core.jobs.auto import MOST_CHARACTERS, AutoResult
@@ -449,7 +448,8 @@ class _Examining:
         yield self._known(stages.probes)
         verdict, figure = words.verdict_of(scan), words.search_figure(scan)
         state: State = "unknown" if verdict == "unknown" or figure == words.NOT_SEARCHED else "done"
-        title = words.headline(scan) if verdict == "unknown" else f"{VERDICTS[verdict]}."
+        named = f"{answer(verdict, judgement.target, *judgement.further)}."
+        title = words.headline(scan) if verdict == "unknown" else named
         sentences = (title, *words.doubts(scan), *judgement.reasons, *judgement.warnings)
         yield self._tell("scan", state, sentences, figure)
         yield self._weights(stages.weights, has_reference=scan.reference is not None)
