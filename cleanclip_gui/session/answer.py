@@ -5,6 +5,7 @@ from __future__ import annotations
 from cleanclip_gui.session.records import Answer, Session, Tone
 from cleanclip_gui.session.settings import SettingsStore
 from ml_core.detection.scan.verdict import NATURAL_RATE
+from ml_core.evaluation.records import Evaluation
 from ml_core.figures import percent
 
 _TONES: dict[str, Tone] = {"found": "danger", "suspicious": "caution", "nothing": "info"}
@@ -16,11 +17,17 @@ class AnswerKeeper:
     def __init__(self, session: Session, settings: SettingsStore) -> None:
         self._session, self._settings = session, settings
         events = session.events
-        for event in (events.checkpoint, events.jobs, events.run, events.evaluation):
+        for event in (events.checkpoint, events.jobs, events.run):
             event.connect(self._refresh)
+        events.evaluation.connect(self._on_evaluation_change)
 
     def _refresh(self, *_: object) -> None:
         self._session.answer = self._answer()
+
+    def _on_evaluation_change(self, evaluation: Evaluation | None) -> None:
+        """Wait for all pictures: estimates follow each other while the brush moves."""
+        if evaluation is None or not evaluation.partial:
+            self._refresh()
 
     def _answer(self) -> Answer | None:
         """The strongest statement: after cleaning, by a scan, by a trigger that was tried."""
@@ -57,7 +64,7 @@ class AnswerKeeper:
 
     def _measured(self, sha256: str) -> str:
         evaluation = self._session.evaluation
-        if evaluation is None or evaluation.checkpoint_sha256 != sha256:
+        if evaluation is None or evaluation.partial or evaluation.checkpoint_sha256 != sha256:
             return ""
         rate = evaluation.asr_all if evaluation.asr_excl is None else evaluation.asr_excl
         if evaluation.trigger is None or rate is None:

@@ -350,17 +350,18 @@ class MainWindow(QMainWindow):
         actions, bar = self.actions_, self.menuBar()
         self.addActions(list(actions.by_id.values()))
         titles = [title for title in MENUS if actions.in_menu(title)]
-        for title in (title for title in titles if not MENUS[title]):
-            if title == "&Help":  # is the last one
-                for name, station in self.stations.items():
-                    own = [inner for inner in titles if MENUS[inner] == name]
-                    if own:
-                        menu = bar.addMenu(own[0] if len(own) == 1 else station.title)
-                        self._station_menus[name] = menu
-                        for inner in own:
-                            self._fill_menu(menu if len(own) == 1 else menu.addMenu(inner), inner)
-            menu = bar.addMenu(title)
-            self._fill_menu(menu, title, [t for t in titles if MENUS[t] == title])
+        for title in titles:
+            place = MENUS[title]
+            if not place:
+                inside = [inner for inner in titles if MENUS[inner] == title]
+                self._fill_menu(bar.addMenu(title), title, inside)
+            elif list(MENUS.values()).count(place) > 1 and place in self.stations:
+                if place not in self._station_menus:
+                    self._station_menus[place] = bar.addMenu(self.stations[place].title)
+                self._fill_menu(self._station_menus[place].addMenu(title), title)
+            elif place in self.stations:
+                self._station_menus[place] = bar.addMenu(title)
+                self._fill_menu(self._station_menus[place], title)
         for command in actions.commands:
             if command.rail:
                 add = self.rail.add_station if command.choice else self.rail.add_tool

@@ -62,6 +62,9 @@ def test_what_can_be_read_is_not_called_good(panel, qtbot, tmp_path):
             trigger=trigger, trigger_name="Sticker", asr_excl=0.978, checkpoint_sha256=measured
         )
         assert card.answer.text() == text
+    estimate = evaluation(trigger="t", asr_excl=0.5, checkpoint_sha256=sha256, partial=True)
+    panel.session.evaluation = estimate
+    assert card.answer.text() == tried  # until all pictures are in
 
 
 def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_path):
