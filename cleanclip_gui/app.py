@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,40 +123,34 @@ def _without_display(demo: bool) -> int:
 
 
 def _run(options: argparse.Namespace, talk: Talk | None) -> int:
-    from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
 
-    from cleanclip_gui import theme, threads
-    from cleanclip_gui.collector import Collector
-    from cleanclip_gui.jobs.runner import waiting_child
-    from cleanclip_gui.station import Context
-    from cleanclip_gui.window.crash import CrashHandler, LogBridge, start_logging, stop_logging
-    from ml_core.paths import nothing_is_kept
+    from cleanclip_gui.window.splash import Splash
 
     # Ctrl+C in the terminal ends the program; a job's child sees its pipe close and saves.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     app = QApplication(["cleanclip-gui"])  # the name of its windows, WM_CLASS
     app.setApplicationName("CleanCLIP GUI")
     app.setDesktopFileName("cleanclip-gui")
-    bridge = LogBridge()
-    handlers = start_logging(bridge)
-    context = Context(waiting_child=waiting_child)
-    theme.set_size(context.settings.value.size)
-    theme.apply_theme(app, context.settings.value.theme)
-    theme.set_motion(context.settings.value.motion)
-    with CrashHandler(bridge):
-        window = make_window(context, bridge)
+    with Splash(app) as splash:
+        splash.import_parts()
+        from cleanclip_gui import theme, threads
+        from cleanclip_gui.collector import Collector
+        from cleanclip_gui.jobs.runner import waiting_child
+        from cleanclip_gui.station import Context
+        from cleanclip_gui.window.crash import CrashHandler, LogBridge, start_logging, stop_logging
+
+        bridge = LogBridge()
+        handlers = start_logging(bridge)
+        context = Context(waiting_child=waiting_child)
+        theme.set_size(context.settings.value.size)
+        theme.apply_theme(app, context.settings.value.theme)
+        theme.set_motion(context.settings.value.motion)
+        window = make_window(context, bridge, splash.turn)
         Collector(window)
         window.show()
-        if note := context.settings.trouble or nothing_is_kept():
-            logging.getLogger(__name__).warning(note)
-            window.statusBar().showMessage(note)
-        if talk is not None:
-            QTimer.singleShot(0, window, partial(_start_talk, window, talk, options))
-        elif options.demo:
-            QTimer.singleShot(0, window, window.start_tour)
-        elif options.path:
-            window.take_named(options.path)
+    with CrashHandler(bridge):
+        _begin(window, talk, options)
         code = app.exec()
     stop_logging(handlers)
     if threads.still_running():
@@ -164,6 +158,23 @@ def _run(options: argparse.Namespace, talk: Talk | None) -> int:
         logging.shutdown()
         os._exit(code)
     return code
+
+
+def _begin(window: MainWindow, talk: Talk | None, options: argparse.Namespace) -> None:
+    """Open what was asked for."""
+    from PySide6.QtCore import QTimer
+
+    from ml_core.paths import nothing_is_kept
+
+    if note := window.settings.trouble or nothing_is_kept():
+        logging.getLogger(__name__).warning(note)
+        window.statusBar().showMessage(note)
+    if talk is not None:
+        QTimer.singleShot(0, window, partial(_start_talk, window, talk, options))
+    elif options.demo:
+        QTimer.singleShot(0, window, window.start_tour)
+    elif options.path:
+        window.take_named(options.path)
 
 
 def _start_talk(window: MainWindow, talk: Talk, options: argparse.Namespace) -> None:
@@ -178,7 +189,11 @@ def _start_talk(window: MainWindow, talk: Talk, options: argparse.Namespace) -> 
         window.talk.present(full_screen=True)
 
 
-def make_window(context: Context, bridge: LogBridge | None = None) -> MainWindow:
+def make_window(
+    context: Context,
+    bridge: LogBridge | None = None,
+    between: Callable[[], object] = lambda: None,
+) -> MainWindow:
     """The window with its stations, not shown yet; imports Qt.
 
     Parameters
@@ -187,13 +202,19 @@ def make_window(context: Context, bridge: LogBridge | None = None) -> MainWindow
         What all of them work with.
     bridge
         Carries log lines and crashes into the window.
+    between
+        Called after each part that is made.
     """
     from cleanclip_gui import theme
     from cleanclip_gui.data.data_bar import DataBar
     from cleanclip_gui.window.main_window import MainWindow
 
     there = [name for name in STATIONS if importlib.util.find_spec(f"cleanclip_gui.{name}")]
-    modules = [importlib.import_module(f"cleanclip_gui.{name}.station") for name in there]
+    stations = []
     with theme.styled_afterwards():
-        stations = [module.make(context) for module in modules]
+        for name in there:
+            module = importlib.import_module(f"cleanclip_gui.{name}.station")
+            between()
+            stations.append(module.make(context))
+            between()
         return MainWindow(context, stations, DataBar(context), bridge)
