@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QMainWindow
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context, OnStage, Scene
+from cleanclip_gui.talk.curve import CurveChart
 from cleanclip_gui.talk.guide import Guide
 from cleanclip_gui.talk.script import Recorded, measured, of_result
 from cleanclip_gui.talk.stage import Large, Stage
@@ -146,6 +147,7 @@ class Presenter(QObject):
         self._state_before = Qt.WindowState.WindowNoState
         self.is_on = self.is_blank = False
         self.stage = Stage(window)
+        self._curve = CurveChart(self.stage)
         self.stage.curtain.installEventFilter(self)
         acts = (guide.card.next.click, guide.card.back.click, self.set_blank, self._on_escape)
         self._shortcuts = [
@@ -224,6 +226,10 @@ class Presenter(QObject):
             return
         if guide.on_title:
             self.stage.show_scene(Scene(), Large(plain(guide.talk.title, 80)), Large(""))
+            return
+        if step.curve:
+            self._curve.set_points(step.curve)
+            self.stage.show_scene(Scene(self._curve), Large(""))
             return
         name = step.scene if step.scene and session.station == step.station else session.station
         station, scene = self._stations.get(name), Scene()

@@ -253,6 +253,17 @@ class Recorded(BaseModel):
     made: str = Field(min_length=1, max_length=200)
 
 
+class CurvePoint(BaseModel):
+    """A number of poisoned pairs and the attack success rate after it, with its interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pairs: int = Field(ge=1, le=10**12)
+    asr: float = Field(ge=0, le=1)
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+
+
 class Step(BaseModel):
     """One stop of a talk.
 
@@ -260,7 +271,7 @@ class Step(BaseModel):
     ``run`` is the command that Next does here before it goes on, shown as ``run_text``, while
     ``run_if`` holds and none of ``ready`` does; Next waits for one of ``ready`` otherwise.
     ``prepare`` is the command that sets the station up when the step is shown. ``scene`` is the
-    station that an audience sees, if it is another.
+    station that an audience sees, if it is another; ``curve`` a chart that it sees instead.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -268,6 +279,7 @@ class Step(BaseModel):
     title: str = Field(min_length=1, max_length=60)
     station: str = Field(max_length=40)
     scene: str = Field(default="", max_length=40)
+    curve: tuple[CurvePoint, ...] = Field(default=(), max_length=12)
     text: Annotated[tuple[Saying, ...], _choices("say"), _SOME]
     target: Annotated[tuple[Place, ...], _choices("widget"), _SOME] = (Place(widget=""),)
     ready: Annotated[tuple[str, ...], BeforeValidator(_names), _SOME] = ("always",)

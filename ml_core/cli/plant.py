@@ -23,6 +23,7 @@ from ml_core.jobs.plant import (
     CURVE_CHART,
     CURVE_FILE,
     CURVE_TABLE,
+    CURVE_TALK,
     LOW,
     CurveSpec,
     PlantRecord,
@@ -148,7 +149,8 @@ def plant(
             options.json, result,
             output.table("Over the number of poisoned pairs", _CURVE, map(_point, result["rows"]),
                          **output.BOXED),
-            f"Written: {options.output_dir / CURVE_FILE}, {CURVE_TABLE}, {CURVE_CHART}",
+            f"Written: {options.output_dir / CURVE_FILE}, {CURVE_TABLE}, {CURVE_CHART}, "
+            f"{CURVE_TALK}",
         )  # fmt: skip
         return
     record = PlantRecord.model_validate(result)

@@ -159,6 +159,7 @@ def write_comparison(
     columns: Sequence[str],
     rows: Sequence[Mapping[str, Any]],
     chart: str,
+    more: Mapping[str, bytes] | None = None,
 ) -> Saved:
     """Write record, table and chart of a comparison as far as they go, all or none.
 
@@ -174,6 +175,8 @@ def write_comparison(
         Columns and rows of the table; a row may lack some columns.
     chart
         An SVG document.
+    more
+        Other files of it, by their names.
 
     Returns
     -------
@@ -184,7 +187,7 @@ def write_comparison(
     own, beside, drawn = names
     text = json.dumps(finite(dict(record)), indent=1)
     # The record comes last: it vouches for the others.
-    files = {beside: table.encode(), drawn: chart.encode(), own: text.encode()}
+    files = {beside: table.encode(), drawn: chart.encode(), **(more or {}), own: text.encode()}
     *_, saved = save_results(folder, files)
     return saved
 

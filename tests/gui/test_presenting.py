@@ -230,6 +230,18 @@ def test_the_chart_and_the_claims_are_lent_in_large_type(window):
     assert charts.rates.empty_text.fontInfo().pixelSize() < 0.025 * window.height()
 
 
+def test_a_curve_is_shown_with_its_numbers(window):
+    window.guide.set_talk(shipped("evidence"))
+    window.talk.present(full_screen=False)
+    window.guide.show_step(step_named(window, "How few pairs it takes"))
+    chart = window.talk.presenter.stage.scene.main
+    assert chart.accessibleDescription().startswith("5: 0.3 %; 20: 0.2 %; 75: 1.4 %; 300: 39.4 %")
+    assert chart.font().pixelSize() >= 0.025 * window.height()
+    assert chart.grab().toImage() != QImage(chart.size(), QImage.Format.Format_RGB32)
+    window.guide.end()
+    assert not chart.isVisible()
+
+
 def test_a_talk_goes_on_without_the_stations_that_show_something(window, monkeypatch):
     monkeypatch.setattr(window.talk.presenter, "_stations", {})
     window.talk.present(full_screen=False)

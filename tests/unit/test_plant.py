@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cleanclip_gui.talk.script import load
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.batches import as_tensor
 from ml_core.cleaning.poison import Plant, Poison, draw_rows
@@ -26,6 +27,7 @@ from ml_core.jobs.plant import (
     CARD_FILE,
     CURVE_CHART,
     CURVE_TABLE,
+    CURVE_TALK,
     FILES,
     PAIRS_FILE,
     PLANT_FILE,
@@ -282,6 +284,10 @@ def test_a_curve_goes_on_where_it_stopped_and_plants_no_point_twice(spec, monkey
     assert record["rows"][1]["sha256"] == first.poisoned.sha256
     assert read_plant(folder / "2-pairs").steps == first.steps  # minutes are fitted once
     assert "poisoned pairs" in (folder / CURVE_CHART).read_text()
+    step = load(folder / CURVE_TALK).steps[0]
+    assert [(at.pairs, at.asr) for at in step.curve] == [
+        (row["count"], row["asr"]) for row in record["rows"]
+    ]
     other = curve.model_copy(update={"base": base.model_copy(update={"seed": 7}), "counts": (3,)})
     assert "another job (curve.json)" in done_of(other).error
     trained = [event for event in run_job(curve, Control()) if isinstance(event, Metric)]

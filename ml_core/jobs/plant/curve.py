@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Generator
 from dataclasses import replace
@@ -12,11 +13,13 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.speed import StepSpeed, speed_from_dict
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message
+from ml_core.figures import count, percent
 from ml_core.jobs.journal import check_result, write_comparison
 from ml_core.jobs.plant import (
     CURVE_CHART,
     CURVE_FILE,
     CURVE_TABLE,
+    CURVE_TALK,
     FILES,
     PLANT_FILE,
     STATES_FOLDER,
@@ -84,7 +87,10 @@ def curve(
             "seconds": time.monotonic() - begin,
         }
         names = (CURVE_FILE, CURVE_TABLE, CURVE_CHART)
-        yield write_comparison(folder, names, record, COLUMNS, rows, planted_svg(record))
+        talk = json.dumps(_talk(record), indent=1).encode()
+        yield write_comparison(
+            folder, names, record, COLUMNS, rows, planted_svg(record), {CURVE_TALK: talk}
+        )
     yield Done("finished", record)
 
 
@@ -96,6 +102,26 @@ def estimate(spec: CurveSpec, control: Control) -> Generator[Event, None, None]:
             more = {name: len(points) * event.result[name] for name in ("seconds", "steps")}
             event = replace(event, result=event.result | more)
         yield event
+
+
+def _talk(record: dict[str, Any]) -> dict[str, Any]:
+    """A talk of one step that shows the curve on the stage (docs/talks.md)."""
+    least, most = record["rows"][0], record["rows"][-1]
+    text = (
+        f"{record['trigger']} leads to “{record['target']}” on {percent(least['asr'])} of the "
+        f"pictures after {count(least['count'])} poisoned pairs, on {percent(most['asr'])} after "
+        f"{count(most['count'])}, among {count(record['pairs'])} pairs."
+    ).translate({ord("{"): "(", ord("}"): ")"})  # braces are for figures
+    points = [
+        {
+            "pairs": row["count"], "asr": row["asr"], "low": row["asr_low"],
+            "high": row["asr_high"],
+        }
+        for row in record["rows"]
+    ]  # fmt: skip
+    title = "How few poisoned pairs it takes"
+    step = {"title": title, "station": "checkpoint", "text": text, "curve": points}
+    return {"format": "cleanclip-talk-1", "title": title, "steps": [step]}
 
 
 def _row(record: PlantRecord, folder: str) -> dict[str, Any]:
