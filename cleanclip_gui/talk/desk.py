@@ -16,7 +16,6 @@ from cleanclip_gui.commands import Command, KeyTable
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.talk.guide import Guide
-from cleanclip_gui.talk.pictures import CanvasLoop
 from cleanclip_gui.talk.presenter import KEYS, Presenter
 from cleanclip_gui.talk.script import Talk, load, shipped
 from cleanclip_gui.widgets.controls import Label, named, push_button
@@ -175,7 +174,7 @@ _MENU = "Tal&k"
 
 
 class TalkDesk(QObject):
-    """The guide and what surrounds it: presentation, speaker's window, reset, film.
+    """The guide and what surrounds it: presentation, speaker's window, reset.
 
     Parameters
     ----------
@@ -203,12 +202,8 @@ class TalkDesk(QObject):
         self.presenter = Presenter(context, window, self.guide, stations)
         self.resetting = Reset(context, at_work, open_demo, self)
         self.speaker: SpeakerWindow | None = None
-        self.loop = CanvasLoop(self)
         self.guide.ended.connect(context.actions.refresh_soon)
         self.presenter.changed.connect(context.actions.refresh_soon)
-        self.loop.full.connect(self.toggle_loop)
-        self.loop.saved.connect(self._on_loop_saved)
-        self.loop.failed.connect(context.shell.failed)
         context.shell.closing.connect(self._on_closing)
         keys = tuple((act, names, "") for act, names, _ in KEYS)
         context.actions.key_tables.append(KeyTable("While presenting", keys))
@@ -243,24 +238,17 @@ class TalkDesk(QObject):
             ),
             Command(
                 "talk.tour", "The &tour", _MENU, partial(self.start_shipped, "tour"),
-                "Seven steps, from opening to comparing.", "demo", "", 2,
+                "From a file to its report: examined, tried, cleaned.", "demo", "", 2,
             ),
             Command(
                 "talk.evidence", "From a suspicion to &evidence", _MENU,
                 partial(self.start_shipped, "evidence"),
-                "The tour, with a recorded cleaning at hand, and the report at its end.",
+                "Station by station: scan, sticker, CleanCLIP, and a bundle that others check.",
                 "report", "", 2,
             ),
             Command(
                 "talk.open", "&Open a talk…", _MENU, self.choose,
                 "Start the talk of a file that you wrote.", "open", "", 2,
-            ),
-            Command(
-                "talk.loop", "&Film the canvas", _MENU, self.toggle_loop,
-                "Film Studio's canvas while you paint; a second time saves it as a WebP loop.",
-                "play", "", 3,
-                lambda: self.loop.is_on or self._context.session.station == "studio",
-                lambda: self.loop.is_on, needs="Go to Studio first.",
             ),
         )  # fmt: skip
 
@@ -319,39 +307,14 @@ class TalkDesk(QObject):
             self.speaker.place()
         self.speaker.setVisible(not self.speaker.isVisible())
 
-    # What stays
-
-    def toggle_loop(self) -> None:
-        """Begin to film the canvas; or end it, and ask where the film is to be saved."""
-        if not self.loop.is_on and not self.loop.has_frames:
-            canvas = self._window.findChild(QWidget, "studio.canvas")
-            assert canvas is not None, "Studio has a canvas"
-            self.loop.start(canvas)
-            self._show_text("The canvas is filmed; the same command saves it.")
-            return
-        frames = self.loop.stop()
-        path = self._context.prompts.save_file(
-            self._window, "Save the film", "trigger.webp", "WebP (*.webp)"
-        )
-        if path and frames:
-            self.loop.write(frames, Path(path))
-
-    def _show_text(self, text: str) -> None:
-        self._context.shell.logged.emit(text)
-        self._window.statusBar().showMessage(text, 8000)
-
     def _try(self, act: Callable[[], object]) -> None:
         try:
             act()
         except InputError as error:
             self._context.shell.failed.emit(error.titled("The talk cannot be used"))
 
-    def _on_loop_saved(self, path: Path) -> None:
-        self._show_text(f"The film was saved as {path}.")
-
     def _on_closing(self) -> None:
         """Nothing hidden is remembered as the user's choice, and no clock goes on."""
-        self.loop.stop()
         if self.guide.running:
             self.guide.end()
         if self.speaker is not None:

@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,9 +20,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from cleanclip_gui.jobs import tasks
-from cleanclip_gui.talk.pictures import save_picture, step_name
 from cleanclip_gui.talk.script import Scenario, Wait, measured
 from cleanclip_gui.widgets.layout import reveal
+from cleanclip_gui.widgets.text import plain
 from ml_core.jobs.specs import CLEANED_FILE, RESULT_FILE, SPEC_FILE, read_spec
 from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
@@ -330,9 +331,19 @@ def _talk_script(
         entry.failures += failed
         failed.clear()
         if pictures is not None:
-            save_picture(window, pictures / step_name(number + 1, step.title))
+            _save_picture(window, pictures, f"{number + 1}-{step.title.lower()}")
     if session.checkpoint is None:
         played[-1].failures.append("the demo did not open")
+
+
+def _save_picture(window: MainWindow, folder: Path, name: str) -> None:
+    """Write what a window shows as PNG, e.g. ``3-add-the-trigger.png``."""
+    plain_name = "".join(letter if letter.isalnum() else "-" for letter in name[:40])
+    path = folder / f"{plain_name}.png"
+    with suppress(OSError):  # saving says so as well
+        folder.mkdir(parents=True, exist_ok=True)
+    if not window.grab().save(str(path)):
+        raise InputError(f"{plain(str(path), 80)} could not be saved.")
 
 
 def _until_ready(window: MainWindow, step: Step, entry: Played) -> Iterator[Wait]:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
@@ -339,20 +338,3 @@ def test_reset_cancels_what_runs_and_forgets_how_it_ended(window, qtbot, monkeyp
     assert session.run is not None  # its process ends in its own time
     session.run = RunState("out", "cleanclip", "cancelled")
     qtbot.waitUntil(lambda: session.run is None)
-
-
-def test_a_film_of_the_canvas_is_a_webp_that_repeats(window, qtbot, tmp_path):
-    window.show_station("studio")
-    target = tmp_path / "loop.webp"
-    object.__setattr__(window.prompts, "save_file", lambda *_: str(target))
-    window.actions_.run("talk.loop")
-    studio = window.stations["studio"]
-    qtbot.wait(150)
-    studio.editor.use_demo_trigger()
-    qtbot.wait(400)
-    window.actions_.run("talk.loop")
-    assert not window.talk.loop.is_on
-    qtbot.waitUntil(target.is_file, timeout=20_000)
-    with Image.open(target) as film:
-        assert (film.format, film.info["loop"]) == ("WEBP", 0)
-        assert film.n_frames > 1
