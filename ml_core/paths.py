@@ -42,7 +42,12 @@ def is_shipped(path: str | os.PathLike[str]) -> bool:
 
 def _user_path(name: str, default: str) -> Path:
     home = os.environ.get("CLEANCLIP_HOME")
-    return Path(home, name) if home else Path(default)
+    if home:
+        return Path(home, name)
+    if os.path.isabs(default):
+        return Path(default)
+    # $XDG_..._HOME is empty or relative: to be ignored, says the XDG base directory specification.
+    return Path.home() / {"data": ".local/share"}.get(name, f".{name}") / _APP
 
 
 def _user_dir(name: str, default: str) -> Path:

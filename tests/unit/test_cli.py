@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ml_core import cli
+from ml_core import cli, paths
 from ml_core.cli import output
 from ml_core.cli.app import COMMANDS, run_command
 from ml_core.cli.arguments import target_index
@@ -82,6 +82,17 @@ def test_a_home_that_cannot_be_written_stops_nothing_that_reads(
     assert json.loads(told.out)
     assert told.err.count("Nothing can be written in") == 1
     assert run_command(["known", "list"]) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="XDG folders")
+def test_an_empty_or_relative_xdg_folder_is_ignored(tmp_path, monkeypatch):
+    monkeypatch.delenv("CLEANCLIP_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for data in ("", "here"):
+        monkeypatch.setenv("XDG_DATA_HOME", data)
+        assert paths.data_dir() == tmp_path / ".local/share/cleanclip-gui"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert paths.data_dir() == tmp_path / "data/cleanclip-gui"
 
 
 def test_exit_4_writes_a_log_and_one_line(tiny_checkpoint, monkeypatch, capsys):
