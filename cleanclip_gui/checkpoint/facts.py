@@ -172,7 +172,8 @@ class FactsColumn(QScrollArea):
             self.verdict, writing, self.signature, self.known, self.identification, self.notes,
             self.architecture, self.graph, self.elsewhere, self.opinion, self.identity,
             self.container, self.values, None,
-            of=left, margins=(0, 0, theme.SPACE_S, 0), spacing=theme.SPACE_M,
+            of=left, spacing=theme.SPACE_M,
+            margins=(theme.SPACE_XS, theme.SPACE_XS, theme.SPACE_S, theme.SPACE_XS),  # for rings
         )  # fmt: skip
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)

@@ -853,6 +853,9 @@ class CheckpointStation(QWidget):
         opens_demo, self._opens_demo = self._opens_demo, False
         if not opens_demo and self.examined is None and not self.examining.is_about(self._path):
             self._show_examination(record)
+            unknown = self._settings.last_result("scan", record.sha256) is None
+            if record.looked_at and unknown:  # made at the command line
+                self.shell.open("scan_made", str(Path(record.folder, SCAN_FOLDER)))
 
     def _show_facts(self) -> None:
         """Go from the examination to what is known of the file."""

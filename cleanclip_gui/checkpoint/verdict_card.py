@@ -150,6 +150,7 @@ class VerdictCard(QFrame):
         if name in self._actions.by_id and name != self._next:
             button = bind(push_button(look="primary"), self._actions[name], text=True)
             self._buttons.replaceWidget(self.next, button)
+            QWidget.setTabOrder(self.next, button)  # else it comes last in the window
             self.next.deleteLater()
             self.next, self._next = button, name
         self.next.setVisible(bool(self._next))

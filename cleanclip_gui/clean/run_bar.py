@@ -101,7 +101,7 @@ class RunBar(QFrame):
         self.bar.setAccessibleDescription(self.details.text())
 
     def _on_began(self) -> None:
-        self.details.setText("Starting the child process")
+        self.details.setText("Starting…")
         self.throughput.setText("")
         self.throughput.show()
         self.bar.setRange(0, 0 if self._run.mode == "auto" else 1000)  # 0: nobody knows how far

@@ -167,7 +167,7 @@ class ReportStation(QWidget):
             ),
             Command(
                 "report.verify", "&Verify a bundle…", "Rep&ort", self.choose_bundle,
-                "Check a bundle that somebody else made; nothing in it is run.", "tick",
+                "Check a bundle that somebody else made; nothing in it is run.", "search",
                 "Ctrl+Shift+V", 2, lambda: not self.verifying.is_running,
                 needs="A bundle is being checked.",
             ),

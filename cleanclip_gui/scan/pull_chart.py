@@ -13,6 +13,7 @@ from ml_core.detection.scan.records import ClassPull, PullRow
 
 MOST = 20
 _ROW, _LEGEND, _NUMBER = 21, 26, 92
+_LEAST = 0.05  # where the longest bar would be a difference of nothing
 _THIN, _WIDE = 6.0, 14.0  # bars
 
 
@@ -51,7 +52,7 @@ class PullChart(Painted):
             return
         painter = self.painter()
         others = [row.reference for row in self.rows if row.reference is not None]
-        most = max(*(row.suspect for row in self.rows), *others, 1e-6)
+        most = max(*(row.suspect for row in self.rows), *others, _LEAST)
         mine, other = look.triggered_colour(), look.faded(look.clean_colour(), True)
         x = self._paint_name(painter, 0, "This checkpoint", mine, _THIN)
         if others:

@@ -90,9 +90,8 @@ class ScanVerdict(QFrame):
         theme.set_property(self.title, "role", role)
         self.title.setFont(look.sized(self.font(), 1.6, bold=True))
         self.title.setText(plain(judgement.title, 200))
-        figure = figure_text(scan)
-        others = () if judgement.verdict == "found" and figure else judgement.reasons[:1]
-        _set_lines(self.figure, (figure, *others))
+        figure = figure_text(scan) if judgement.verdict == "found" else ""
+        _set_lines(self.figure, (figure,) if figure else judgement.reasons[:1])
         _set_lines(self.of_clean, (scan.of_clean.sentence,) if scan.of_clean else ())
         _set_lines(self.warnings, judgement.warnings)
         self.setAccessibleDescription(plain(f"{judgement.title}. {self.figure.text()}", 600))

@@ -328,7 +328,7 @@ class Scanning(JobTask):
             self.updated.emit(parts)
 
 
-MEASURING = "Opening the models and timing three batches…"
+MEASURING = "Opening both checkpoints and timing three batches…"
 
 
 class Estimating(JobTask):

@@ -227,7 +227,7 @@ class TalkDesk(QObject):
             ),
             Command(
                 "talk.speaker", "Speaker's &notes", _MENU, self.toggle_speaker,
-                "Notes, clock and next step in a window for your own screen.", "text",
+                "Notes, clock and next step in a window for your own screen.", "log",
                 "Ctrl+Shift+F5", 0, None,
                 lambda: self.speaker is not None and self.speaker.isVisible(),
             ),

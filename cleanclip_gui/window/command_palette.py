@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
-from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
+from PySide6.QtGui import QAction, QFont, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QApplication,
     QDialog,
@@ -123,7 +123,7 @@ class CommandPalette(QDialog):
         item.setFirstColumnSpanned(True)
         item.setFlags(Qt.ItemFlag.NoItemFlags)
         font = self.font()
-        font.setBold(bold)
+        font.setWeight(QFont.Weight.DemiBold if bold else QFont.Weight.Normal)
         item.setFont(0, font)
 
     def _on_chosen(self) -> None:

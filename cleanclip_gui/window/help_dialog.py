@@ -93,7 +93,6 @@ class HelpDialog(QDialog):
         self.tree.setHeaderHidden(True)
         self.tree.setRootIsDecorated(False)
         self.tree.setIndentation(theme.SPACE_M)
-        self.tree.setUniformRowHeights(True)
         self.tree.currentItemChanged.connect(self._on_chosen)
         self.page = named(_Browser(), "Page of the help")
         self.page.setOpenLinks(False)

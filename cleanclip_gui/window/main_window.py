@@ -505,11 +505,11 @@ class MainWindow(QMainWindow):
             ),
             Command(
                 "help.glossary", "&Glossary", "&Help", partial(self.show_help, "glossary"),
-                "Terms of the field, with their sources.", "text",
+                "Terms of the field, with their sources.", "library",
             ),
             Command(
                 "help.keys", "&Keyboard shortcuts", "&Help", self.show_keys,
-                "All keys and what they do.", "text", "Ctrl+F1",
+                "All keys and what they do.", "sliders", "Ctrl+F1",
             ),
             Command(
                 "help.log_file", "Open the &log folder", "&Help", self.open_log_folder,

@@ -276,7 +276,7 @@ class SessionFiles(QObject):
             ),
             Command(
                 "session.notes", "&Notes…", menu, self.edit_notes,
-                "Write down what should be known of this session.", "text", "Ctrl+Alt+N", 2,
+                "Write down what should be known of this session.", "log", "Ctrl+Alt+N", 2,
                 self._can_save, needs=needs,
             ),
             Command(

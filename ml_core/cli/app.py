@@ -111,7 +111,7 @@ COMMANDS = {
     "sign": "Sign files with your key: OpenSSF Model Signing 1.0, as the program model_signing "
     "reads it.",
     "verify": "Check a bundle that somebody else made: files, figures, identity, answers.",
-    "demo": "The guided demo without a window: open, trigger, ASR, clean, ASR again, save.",
+    "demo": "The guided demo without a window: examine, clean, scan again, prove, report.",
     "triggers": "The published triggers, and trigger files: list, show, export.",
     "recipes": "List the methods, show a recipe, save one.",
     "known": "Published checkpoints, what is known about them, and your own entries.",

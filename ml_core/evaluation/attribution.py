@@ -273,7 +273,7 @@ def _cells(maps: Tensor, starts: list[int], side: int) -> Tensor:
 
 
 _STRIDES = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}
-_FEWEST_CELLS = 2
+_FEWEST_CELLS = 4
 
 
 def stages(model: ClipModel) -> dict[str, int]:
@@ -303,7 +303,7 @@ def stages(model: ClipModel) -> dict[str, int]:
 
 
 def usual_stage(model: ClipModel) -> str:
-    """The last stage, as in the paper; below 64 px, where that is one cell, the last with more."""
+    """The last stage, as in the paper; where that has fewer than 4 x 4 cells, the last finer one."""
     names = stages(model)
     fine = [name for name, side in names.items() if side >= _FEWEST_CELLS]
     return fine[-1] if fine else next(iter(names))

@@ -125,7 +125,7 @@ _SEARCH_WORDS = {
     "estimate": "Timing a few steps of each method…",
 }
 _SCAN_WORDS = {
-    "open": "Opening the models",
+    "open": "Opening the checkpoint and its reference",
     "data": "Reading the pictures",
     "texts": "Embedding class texts",
     "accuracy": "Classifying clean pictures",

@@ -159,6 +159,7 @@ def test_a_kept_examination_is_not_shown_for_another_config(
     record = examinations.write_examination(data_dir() / EXAMINATIONS / "one", of=folder)
     opened(qtbot, panel, folder)
     assert panel.examination.headline.text() == record.headline
+    assert panel.opened == [("scan_made", str(data_dir() / EXAMINATIONS / "one" / "scan"))]
     config = folder / "open_clip_config.json"
     config.write_text(config.read_text().replace("0.48145466", "0.1"))
     opened(qtbot, panel, folder)
