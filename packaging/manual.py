@@ -54,9 +54,8 @@ def _environment(**more: str) -> dict[str, str]:
 
 def command_line_page(date: str) -> str:
     """The page of ``cleanclip``: what typer tells of every command, as pandoc's Markdown."""
-    output = _run(
-        sys.executable, "-m", "typer", "ml_core.cli.app", "utils", "docs", "--name", "cleanclip"
-    )
+    whole = str(Path(__file__).with_name("cli_docs.py"))
+    output = _run(sys.executable, "-m", "typer", whole, "utils", "docs", "--name", "cleanclip")
     head, *commands = re.split(r"^## ", output, flags=re.M)
     about = head.partition("\n")[2].partition("**Usage**")[0].partition("Exit codes")[0].strip()
     # Commands have their whole text below, so their list with shortened lines is left out.

@@ -75,6 +75,8 @@ def main(out: Path) -> None:
     for page in pages.rglob("*.md"):
         page.write_text(_relinked(page.read_text(encoding="utf-8")), encoding="utf-8")
     shutil.copy(ROOT / "CHANGELOG.md", pages / "changelog.md")
+    logo = (ROOT / "resources" / "icons" / "logo.svg").read_text(encoding="utf-8")
+    (pages / "logo.svg").write_text(logo.replace("#000", "#3a8fcd"), encoding="utf-8")
     reference = pages / "reference"
     reference.mkdir()
     (reference / "command-line.md").write_text(command_line(), encoding="utf-8")
@@ -140,7 +142,7 @@ def command_line() -> str:
         sys.executable,
         "-m",
         "typer",
-        "ml_core.cli.app",
+        str(ROOT / "packaging" / "cli_docs.py"),
         "utils",
         "docs",
         "--name",
@@ -207,6 +209,8 @@ nav = {nav}
 
 [project.theme]
 font = false
+logo = "logo.svg"
+favicon = "logo.svg"
 features = ["navigation.sections", "navigation.top", "content.code.copy", "toc.follow"]
 
 [[project.theme.palette]]
