@@ -23,7 +23,8 @@ from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.number_box import ElidingComboBox
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import fitting, plain, plural
+from cleanclip_gui.widgets.text import fitting, percent, plain, plural
+from ml_core.detection.scan.verdict import is_unfit
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.scan import ALWAYS, NEEDS_REFERENCE, USUAL, ScanSpec, Stage
 from ml_core.reading.errors import InputError
@@ -349,6 +350,19 @@ class ScanSetup(QWidget):
             reused = f"{plural(done, 'stage')} {'is' if done == 1 else 'are'} reused"
             return f"Continues the cancelled scan: {reused}."
         return ""
+
+    def warning(self, session: Session) -> str:
+        """Why a scan of this checkpoint would say nothing, as far as is known before it."""
+        shown, rates = session.checkpoint, session.evaluation
+        if shown is None or rates is None or rates.checkpoint_sha256 != shown.inspection.sha256:
+            return ""
+        classes = 0 if session.images is None else len(session.images.class_names)
+        if rates.ca is None or not classes or not is_unfit(rates.ca, classes):
+            return ""
+        return (
+            f"It classifies only {percent(rates.ca)} of the pictures correctly: a scan would say "
+            "“Cannot say”. Try the loader doctor first."
+        )
 
     def _on_changed(self, *_: object) -> None:
         with_reference = bool(self.reference.path())

@@ -368,6 +368,10 @@ class ScanStation(QWidget):
         self.start_button = bind(start, actions["scan.start"], text=True)
         self.start_button.setObjectName("scan.start_button")
         self.estimate_button = bind(push_button("Estimate"), actions["scan.estimate"])
+        self.warning = Label("", "warning", wrap=True)
+        self.doctor_button = push_button("Loader doctor…")
+        if "file.doctor" in actions.by_id:
+            bind(self.doctor_button, actions["file.doctor"], text=True)
         self.cancel_estimate = push_button(
             "Cancel", self.estimating.cancel, name="Cancel the estimate"
         )
@@ -404,7 +408,7 @@ class ScanStation(QWidget):
     def _left_side(self) -> QWidget:
         """The reference with Start below it, options and earlier scans."""
         column(
-            self.start_button, self.hint,
+            self.start_button, self.hint, self.warning, row(self.doctor_button, None),
             row(self.estimate_button, self.cancel_estimate, None), self.estimate_label,
             of=self.acts, spacing=theme.SPACE_S,
         )  # fmt: skip
@@ -476,8 +480,17 @@ class ScanStation(QWidget):
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.images.connect(self._on_images_change)
+        events.evaluation.connect(self._warn)
         events.reference.connect(self._offer_references)
         events.trusted.connect(self._offer_references)
+
+    def _warn(self, *_: object) -> None:
+        """Say what speaks against a scan before it begins."""
+        warning = "" if self.scanning.is_running else self.setup.warning(self.session)
+        self.warning.setText(warning)
+        self.warning.setVisible(bool(warning))
+        can_help = "file.doctor" in self.context.actions.by_id
+        self.doctor_button.setVisible(bool(warning) and can_help)
 
     def _refresh(self, *_: object) -> None:
         """Say what is missing or what starting means, and what can be done."""
@@ -486,6 +499,7 @@ class ScanStation(QWidget):
         hint = self.setup.missing(self.session)
         if not hint and not self.scanning.is_running and not estimating.is_running:
             hint = _TAKEN if is_taken(device) else self.setup.hint(self.session, device)
+        self._warn()
         self.hint.setText(hint)
         self.hint.setVisible(bool(hint) and not self.scanning.is_running)
         self.planned.show_stages(self.setup.chosen_stages())

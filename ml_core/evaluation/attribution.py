@@ -303,7 +303,7 @@ def stages(model: ClipModel) -> dict[str, int]:
 
 
 def usual_stage(model: ClipModel) -> str:
-    """The last stage, as in the paper; where that has fewer than 4 x 4 cells, the last finer one."""
+    """The last stage, as in the paper; if it has fewer than 4 x 4 cells, the last finer one."""
     names = stages(model)
     fine = [name for name, side in names.items() if side >= _FEWEST_CELLS]
     return fine[-1] if fine else next(iter(names))

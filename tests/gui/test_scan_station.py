@@ -31,7 +31,7 @@ from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.scan import SCAN_FILE, ScanSpec
 from ml_core.jobs.specs import read_spec_file
-from tests.gui.factories import facts, images
+from tests.gui.factories import evaluation, facts, images
 from tests.gui.fakes import FakeRunner
 from tests.gui.layout_faults import lasting_faults
 from tests.gui.scans import CLASSES, coded, events, picture_of, scan, stages, write_scan
@@ -139,6 +139,16 @@ def test_one_click_scans_what_is_open_against_the_twin(station):
     station.scanning.runner.ended.emit(Done("cancelled"))
     station.setup.form.set_values(seed=3)
     assert not station.hint.isVisible()
+
+
+def test_a_model_that_guesses_is_warned_of_before_its_scan(station):
+    sha256 = station.session.checkpoint.inspection.sha256
+    station.session.evaluation = evaluation(ca=0.01, checkpoint_sha256=sha256)
+    assert "would say “Cannot say”" in station.warning.text()
+    assert station.doctor_button.isHidden()  # nobody is here who opens it
+    for other in (evaluation(ca=0.9, checkpoint_sha256=sha256), evaluation(ca=0.01)):
+        station.session.evaluation = other
+        assert station.warning.isHidden()
 
 
 def test_the_folder_goes_by_what_decides_the_result(tmp_path):

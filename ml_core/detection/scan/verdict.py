@@ -242,6 +242,11 @@ def of_clean(scan: Scan, config: Mapping[str, Any]) -> OfClean | None:
     return None
 
 
+def is_unfit(accuracy: float, classes: int) -> bool:
+    """Whether a model of this clean accuracy gets hardly any picture right."""
+    return accuracy < min(0.5, _CHANCES / classes)
+
+
 def unfit_models(classes: int, suspect: ModelFacts, reference: ModelFacts | None) -> Iterator[str]:
     """What is wrong with models that get hardly any picture right: a scan of them says nothing.
 
@@ -255,7 +260,7 @@ def unfit_models(classes: int, suspect: ModelFacts, reference: ModelFacts | None
     for model, what in ((suspect, "checkpoint"), (reference, "reference")):
         if model is None or model.accuracy is None or not model.accuracy.n:
             continue
-        if model.accuracy.value < min(0.5, _CHANCES / classes):
+        if is_unfit(model.accuracy.value, classes):
             yield (
                 f"The {what} classifies only {percent(model.accuracy.value)} of the pictures "
                 "correctly: its preprocessing, its classes or the file itself do not fit. Try the "
