@@ -644,7 +644,7 @@ class CleanStation(QWidget):
         ):
             actions[name].setToolTip(reason or self._tips[name])
         if session.checkpoint is None:
-            hint = "Open a checkpoint first: it is what will be cleaned."
+            hint = "Open a checkpoint first: the run cleans it."
         elif missing:
             hint = missing
         elif session.images is None:

@@ -56,7 +56,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
 
-_TITLES = 170  # pixels
+_TITLES = 185  # pixels
 
 
 class PlannedStages(QWidget):

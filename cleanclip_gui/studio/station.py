@@ -317,7 +317,7 @@ class StudioStation(QWidget):
                 "undo", "Ctrl+Z", 0, lambda: self._is_shown() and stack.can_undo(),
             ),
             Command(
-                "edit.redo", "&Redo", "&Edit", self.document.redo, "Do it again.", "redo",
+                "edit.redo", "&Redo", "&Edit", self.document.redo, "Redo the undone act.", "redo",
                 "Ctrl+Shift+Z",
                 0, lambda: self._is_shown() and stack.can_redo(),
             ),

@@ -34,16 +34,16 @@ from ml_core.evaluation.records import Evaluation
 _CLASSES = (
     ("True class", "Classes that have labelled images"),
     ("n", "Images of it that were scored"),
-    ("CA %", "Predicted right without the trigger"),
+    ("CA %", "Classified correctly without the trigger"),
     ("ASR %", "Predicted as the target with the trigger"),
     ("95 % interval", "Wilson interval of the ASR"),
-    ("Kept %", "Poisoned accuracy: predicted right in spite of the trigger"),
+    ("Kept %", "Poisoned accuracy: classified correctly in spite of the trigger"),
     ("Margin", "Mean of target logit minus best other logit, with the trigger"),
 )
 _BECOMES = (
-    ("Predicted class", "What the model calls them"),
-    ("Clean", "Images called so without the trigger"),
-    ("Triggered", "Images called so with the trigger"),
+    ("Predicted class", "The top-1 class of the model"),
+    ("Clean", "Images predicted so without the trigger"),
+    ("Triggered", "Images predicted so with the trigger"),
     ("Change", "Change of the share, in percentage points"),
 )
 _WIDE, _TABLES = 480, 300
