@@ -123,7 +123,7 @@ class CommandPalette(QDialog):
         item.setFirstColumnSpanned(True)
         item.setFlags(Qt.ItemFlag.NoItemFlags)
         font = self.font()
-        font.setBold(bold)
+        font.setWeight(font.Weight.DemiBold if bold else font.Weight.Normal)
         item.setFont(0, font)
 
     def _on_chosen(self) -> None:

@@ -68,7 +68,8 @@ class WelcomePage(QWidget):
         self.hub = _button(actions.by_id.get("file.hub"), "From the Hub…")
         self.own = _button(actions.by_id.get("help.own_checkpoint"))
         theme.set_property(self.own, "large", False)
-        theme.set_property(self.own, "quiet", True)
+        for look in ("quiet", "flush"):
+            theme.set_property(self.own, look, True)
         buttons = FoldingRow(self.demo, self.examine, self.open, self.folder, self.hub)
 
         self._steps = QWidget()
