@@ -226,7 +226,7 @@ STORIES = {
     "report": r"""
         empty: act view.report
         : open_poisoned
-        nothing: act view.report; words Nothing that a stranger could check
+        nothing: act view.report; words Nothing is kept of this checkpoint
         : act view.studio; act trigger.demo; measured; act view.scan; result found
         : words Backdoor-like; act view.report
         measuring works: press Measure and keep; words Measuring
