@@ -507,9 +507,9 @@ class Stage:
 
     def menu(self, title: str) -> None:
         """Open a menu of the menu bar."""
-        bar = self.window.menuBar()
-        action = next(a for a in bar.actions() if a.text().replace("&", "") == title)
-        action.menu().popup(bar.actionGeometry(action).bottomLeft())
+        menus = self.window.menuBar().findChildren(QtWidgets.QMenu)
+        menu = next(menu for menu in menus if menu.title().replace("&", "") == title)
+        menu.popup(QPoint(0, self.window.menuBar().height()))
 
     def fill(self, name: str, text: str) -> None:
         """Type into a field."""

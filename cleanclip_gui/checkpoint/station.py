@@ -303,7 +303,7 @@ class CheckpointStation(QWidget):
             Command(
                 "file.hub", "Open from the &Hub…", "&File", self.choose_repository,
                 "Fetch a repository from the Hugging Face Hub, check it and open it.",
-                "open", "Ctrl+H", 1,
+                "save", "Ctrl+H", 1,
             ),
             Command(
                 "file.examine", "E&xamine", "&File", self.examine,
