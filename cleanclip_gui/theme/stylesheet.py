@@ -262,7 +262,7 @@ QFrame[bar="true"] { background: $surface; border: none; border-bottom: 1px soli
 QFrame[rail="true"] { background: $surface; border: none; border-right: 1px solid $border; }
 QFrame#guideCard { background: $surface; border: none; border-top: 2px solid $accent; }
 QFrame#guideFrame { border: 3px solid $focus; border-radius: 8px; background: transparent; }
-Stage QFrame#guideCard { background: transparent; border: none; }
+Stage QFrame#guideCard { background: transparent; border: none; padding: 0 24px 12px 24px; }
 
 QLabel { background: transparent; }
 QLabel[role="display"] { font-size: 24pt; font-weight: 600; }
