@@ -19,6 +19,8 @@ MENUS = {
 }  # fmt: skip
 """Titles of menus, each with its place: the menu bar, another menu, or the menu of a station, which
 shows while that station does."""
+INSIDE = "&Inside the station"
+"""Menu in View, of the parts of stations."""
 
 
 @dataclass(frozen=True)

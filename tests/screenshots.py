@@ -117,7 +117,7 @@ STORIES = {
         found: examine found; press Go on; words ^Backdoor-like
         found-more whole: press More
         facts: press Facts of the file
-        nothing: examine nothing; press Examine; press Examine again; words ^Nothing
+        nothing: examine nothing; act file.examine; press Examine again; words ^Nothing
         """,
     "table": r"""
         : other_files; answer several; act file.several; words 3 inspected
@@ -126,7 +126,7 @@ STORIES = {
         filtered: fill Filter files = readable
         examining works: answer several; act file.several; words 3 inspected; examine;
             press Examine all; words ^1 of 2.*Measuring on; pause 300
-        : press Cancel; words is kept
+        : press Cancel; words are kept
         examined: examine found; press Examine all; words 2 examined
         opened: press Open; read; words picklescan
         back: press Back to the table
@@ -191,7 +191,7 @@ STORIES = {
         : choose Reference = The demo's clean twin
         running works: fake_scan; press Start the scan; words Strongest so far
         cancelled: act scan.cancel; words The scan was cancelled
-        found: result found; words ^Backdoor-like: banana$; words below what the open; pause 1500
+        found: result found; words ^Backdoor-like: banana$; words what the open; pause 1500
         suspicious: result suspicious; words ^Suspicious: banana$
         nothing: result nothing; words Nothing found in this search
         unknown: result unknown; words Cannot say
@@ -226,7 +226,7 @@ STORIES = {
     "report": r"""
         empty: act view.report
         : open_poisoned
-        nothing: act view.report; words Nothing that a stranger could check
+        nothing: act view.report; words Nothing is kept of this checkpoint
         : act view.studio; act trigger.demo; measured; act view.scan; result found
         : words Backdoor-like; act view.report
         measuring works: press Measure and keep; words Measuring
@@ -507,9 +507,9 @@ class Stage:
 
     def menu(self, title: str) -> None:
         """Open a menu of the menu bar."""
-        bar = self.window.menuBar()
-        action = next(a for a in bar.actions() if a.text().replace("&", "") == title)
-        action.menu().popup(bar.actionGeometry(action).bottomLeft())
+        menus = self.window.menuBar().findChildren(QtWidgets.QMenu)
+        menu = next(menu for menu in menus if menu.title().replace("&", "") == title)
+        menu.popup(QPoint(0, self.window.menuBar().height()))
 
     def fill(self, name: str, text: str) -> None:
         """Type into a field."""

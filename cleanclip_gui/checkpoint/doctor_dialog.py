@@ -42,7 +42,7 @@ _COLUMNS = (
     ("Accuracy", "Share of the labelled images that are classified correctly."),
     ("95 % interval", "Of the accuracy."),
     ("Images", "Number of images that were predicted."),
-    ("Bar", "The accuracy from 0 to 100 %, with its interval."),
+    ("0 to 100 %", "The accuracy from 0 to 100 %, with its interval."),
     ("Choice", "What applies now, and what is proposed."),
 )
 _BAR = 4
@@ -84,6 +84,8 @@ class _RateDelegate(QStyledItemDelegate):
 
 class TrialsTable(RowsTable):
     """Settings as they are tried; the last column marks the proposed one."""
+
+    empty_text = "Each setting gets a line here with its accuracy: press Try the settings."
 
     def __init__(self) -> None:
         super().__init__("Settings that were tried", _COLUMNS, numbers=range(1, 4))
@@ -203,7 +205,7 @@ class ImageChoice(QWidget):
 def _combo(name: str) -> QComboBox:
     box = named(QComboBox(), name)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(10)
+    box.setMinimumContentsLength(14)
     return box
 
 

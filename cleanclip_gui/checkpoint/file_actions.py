@@ -13,7 +13,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.threads import CLOSING_MS
 from cleanclip_gui.ticket import Ticket, TicketProgress
-from cleanclip_gui.widgets.controls import BusyRow, Label
+from cleanclip_gui.widgets.controls import TICK, BusyRow, Label
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, frame, primary_button
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.prompts import Prompts, ask_safetensors
@@ -56,7 +56,7 @@ class ConvertDialog(FittedDialog):
         copied = Label(_AS_IS, "subtle", wrap=True)
         for button, words in ((self.open_clip, self.why), (self.as_is, copied)):
             button.setAccessibleDescription(words.text())
-            words.setIndent(theme.SPACE_XL)
+            words.setIndent(theme.px(TICK))
         self.ok = primary_button("Choose where to save…")
         self.ok.clicked.connect(self._on_accepted)
         parts = (Label(_LEAD, wrap=True), self.open_clip, self.why, self.as_is, copied)

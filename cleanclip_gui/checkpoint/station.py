@@ -31,7 +31,7 @@ from cleanclip_gui.checkpoint.parts_dialog import PartsDialog
 from cleanclip_gui.checkpoint.signature_card import TrustDialog, can_trust
 from cleanclip_gui.checkpoint.tensor_model import TensorColumns, columns_of, in_model_order
 from cleanclip_gui.checkpoint.tensor_page import TensorPage
-from cleanclip_gui.commands import Command
+from cleanclip_gui.commands import INSIDE, Command
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
 from cleanclip_gui.jobs import tasks
@@ -128,6 +128,7 @@ def _assess(inspection: Inspection) -> Assessed:
 _LOG = logging.getLogger(__name__)
 _KEYS, _COMPARISON = 1, 5
 FACTS, EXAMINATION, TABLE = range(3)
+_TOOLS = "&Tools"  # a menu in File
 _EXAMINED = "examination"  # the kind of the results in the settings
 _MOST_PATHS = 1000  # that a session keeps of the table
 _MINUTES = "minutes_each"  # of the examinations of a table, among the settings
@@ -299,11 +300,12 @@ class CheckpointStation(QWidget):
                 "view.table", "Back to the tab&le", "&View", self.show_table,
                 "Show the table of many checkpoints again.", "back", "Alt+Up", 1,
                 lambda: bool(self.many.paths), needs="Choose several checkpoints, or a folder.",
+                submenu=INSIDE,
             ),
             Command(
                 "file.hub", "Open from the &Hub…", "&File", self.choose_repository,
                 "Fetch a repository from the Hugging Face Hub, check it and open it.",
-                "open", "Ctrl+H", 1,
+                "save", "Ctrl+H", 1,
             ),
             Command(
                 "file.examine", "E&xamine", "&File", self.examine,
@@ -345,32 +347,33 @@ class CheckpointStation(QWidget):
             Command(
                 "file.doctor", "Loader docto&r…", "&File", self.doctors.open,
                 "Try, on labelled images, settings that the file leaves open or states wrongly.",
-                "settings", "Ctrl+Shift+L", 4, lambda: self._model is not None,
+                "settings", "Ctrl+Shift+L", 4, lambda: self._model is not None, submenu=_TOOLS,
             ),
             Command(
                 "file.part", "Choose &which model…", "&File", self.choose_part,
                 "Choose one of the models that the file holds.", "checkpoint", "", 4,
-                lambda: self._whole is not None,
+                lambda: self._whole is not None, submenu=_TOOLS,
             ),
             Command(
                 "file.donor", "Choose a do&nor…", "&File", self.choose_donor,
                 "Choose a complete CLIP that supplies what the file lacks.", "checkpoint", "", 4,
-                lambda: bool(self._lacks),
+                lambda: bool(self._lacks), submenu=_TOOLS,
             ),
             Command(
                 "file.head", "Sa&ve the linear head…", "&File", writer.save_head,
                 "Write the linear head that the file holds beside its CLIP.", "save", "", 4,
-                writer.can_save_head,
+                writer.can_save_head, submenu=_TOOLS,
             ),
             Command(
                 "file.known", "Add to &known files…", "&File", self.add_known,
                 "Store what you know about this file under its SHA-256.", "library", "", 4,
-                self._can_add_known,
+                self._can_add_known, submenu=_TOOLS,
             ),
             Command(
                 "file.trust", "Trust its signin&g key…", "&File", self.trust_key,
                 "Say whose key signed this file; whatever it signs is then shown with their name.",
                 "tag", "", 4, lambda: self._signature is not None and can_trust(self._signature),
+                submenu=_TOOLS,
             ),
         )  # fmt: skip
 

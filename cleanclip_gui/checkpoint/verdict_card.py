@@ -196,7 +196,7 @@ class VerdictCard(QFrame):
         self.state.setVisible(bool(text))
 
     def _set_look(self, icon: str, tone: str) -> None:
-        self._picture.show_icon(icon)
+        self._picture.show_icon(icon, {"danger": "danger", "caution": "warning"}.get(tone, "text"))
         theme.set_property(self, "tone", tone)
 
     def _set_texts(self, name: str, verdict: str, reason: str, state: str) -> None:

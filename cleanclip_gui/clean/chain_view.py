@@ -31,7 +31,7 @@ _ANSWERS: dict[Outcome, tuple[str, str]] = {  # and the card's tone
     "nothing_found": ("the same scan finds nothing", "ok"),
     "still_found": ("something is left", "caution"),
     "not_scanned": ("nobody knows what is left", "caution"),
-    "worse": ("no round was worth what it cost", "caution"),
+    "worse": ("every round cost too much accuracy", "caution"),
 }
 
 

@@ -161,7 +161,7 @@ def _facts(record: Mapping[str, Any]) -> str:
 
 
 _COLUMNS = (
-    ("Held out", "What the run did not know."),
+    ("Held out", "What the run never saw."),
     ("Measure", "What is counted."),
     ("Before", "Before cleaning."),
     ("After", "After cleaning."),

@@ -58,10 +58,6 @@ class RunBar(QFrame):
         run.began.connect(self._on_began)
         run.progressed.connect(self.show_progress)
         run.changed.connect(self.show_run)
-        for part in (self.bar, self.cancel):  # nothing below moves when a run begins or ends
-            policy = part.sizePolicy()
-            policy.setRetainSizeWhenHidden(True)
-            part.setSizePolicy(policy)
         self.show_run()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
@@ -86,6 +82,7 @@ class RunBar(QFrame):
         self._pause_action.setIcon(theme.icon("play" if paused else "pause"))
         if not run.is_running:
             self.details.setText(run.details)
+            self.details.setVisible(bool(run.details))
             self.throughput.hide()
             self.bar.hide()
 
@@ -102,6 +99,7 @@ class RunBar(QFrame):
 
     def _on_began(self) -> None:
         self.details.setText("Starting…")
+        self.details.show()
         self.throughput.setText("")
         self.throughput.show()
         self.bar.setRange(0, 0 if self._run.mode == "auto" else 1000)  # 0: nobody knows how far

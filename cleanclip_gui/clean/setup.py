@@ -99,10 +99,10 @@ BATCH_NORM = (
 )
 _RECIPES = "Recipe (*.json)"
 _LACKS = (
-    "Open a checkpoint first: it is what will be cleaned.",
+    "Open a checkpoint first: the run cleans it.",
     "Choose evaluation images in the bar above: triggers are searched on them.",
     "Choose a method below that trains, and its data: they are what is trained on.",
-    "A job is running; press it when that has ended.",
+    "A job is running; start when it has ended.",
 )
 _NO_REFERENCE = "No clean reference is chosen in Scan, so only small patches are searched."
 _HELP = "Each setting is explained here while it has the focus."

@@ -34,7 +34,7 @@ from cleanclip_gui.clean.save_result import SaveCleaned
 from cleanclip_gui.clean.setup import CleanSetup
 from cleanclip_gui.clean.training_data import OnceButton
 from cleanclip_gui.clean.try_in_studio import TryCleaned
-from cleanclip_gui.commands import Command
+from cleanclip_gui.commands import INSIDE, Command
 from cleanclip_gui.jobs.job_dialog import JobDialogs
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.session import ShownCheckpoint
@@ -286,7 +286,7 @@ class CleanStation(QWidget):
                 "view.setup", "Set-up of clean&ing", "&View", lambda: self.columns.toggle_left(),
                 "Show or hide the set-up of a run, so that its charts have the whole width.",
                 "column-left", "Ctrl+Shift+U", 1, self._is_shown,
-                lambda: self.columns.left_open, needs="Go to Clean first.",
+                lambda: self.columns.left_open, needs="Go to Clean first.", submenu=INSIDE,
             ),
             # Without a menu: what the welcome page offers, and what the guided run does.
             Command(
@@ -644,7 +644,7 @@ class CleanStation(QWidget):
         ):
             actions[name].setToolTip(reason or self._tips[name])
         if session.checkpoint is None:
-            hint = "Open a checkpoint first: it is what will be cleaned."
+            hint = "Open a checkpoint first: the run cleans it."
         elif missing:
             hint = missing
         elif session.images is None:

@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import TICK, Label
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS, Drops
 from cleanclip_gui.widgets.path_edit import PathEdit
@@ -380,7 +380,7 @@ def _details(*rows: tuple[Any, ...]) -> QWidget:
     """Return what stands under a choice, hidden at first."""
     details = QWidget()
     form = QFormLayout(details)
-    form.setContentsMargins(theme.SPACE_XL, 0, 0, 0)
+    form.setContentsMargins(theme.px(TICK), 0, 0, 0)
     form.setVerticalSpacing(theme.SPACE_XS)
     for parts in rows:
         form.addRow(*parts)

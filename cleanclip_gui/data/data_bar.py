@@ -158,6 +158,7 @@ class ProblemsDialog(QDialog):
         resize_within(self, 620, 380)
 
 
+_MENU = "&Images and classes"
 _PATIENCE_MS = 400
 _BAR = 130
 EDITED_CLASSES = "edited classes.txt"
@@ -220,36 +221,36 @@ class DataBar(QWidget):
             Command(
                 "file.images_folder", "Evaluation &images from a folder…", "&File",
                 self.choose_folder, "Evaluate on a folder per class, or a set such as CIFAR-10.",
-                "image", "Ctrl+I", 2,
+                "image", "Ctrl+I", 2, submenu=_MENU,
             ),
             Command(
                 "file.images_table", "Evaluation images from a &table…", "&File",
                 self.choose_table, "Evaluate on pictures that a CSV or TSV names.", "image",
-                "Ctrl+Shift+I", 2,
+                "Ctrl+Shift+I", 2, submenu=_MENU,
             ),
             Command(
                 "file.images_file", "Evaluation i&mages from a shard or Parquet…", "&File",
                 self.choose_file, "Evaluate on a WebDataset shard or a Parquet file.",
-                "library", "", 2,
+                "library", "", 2, submenu=_MENU,
             ),
             Command(
                 "file.images_back", "&Back to the images before", "&File", self.go_back,
                 "Use the images, classes and templates that were in use before.", "undo", "", 2,
-                lambda: self.can_go_back,
+                lambda: self.can_go_back, submenu=_MENU,
             ),
             Command(
                 "file.labels", "Class &list from a file…", "&File", self.choose_label_file,
-                "Use class names from a text file, one per line.", "tag", "", 2,
+                "Use class names from a text file, one per line.", "tag", "", 2, submenu=_MENU,
             ),
             Command(
                 "file.classes", "Edit the cla&sses…", "&File", self.edit_classes,
                 "Change the class names that the model chooses from.", "tag", "", 2,
-                self._has_images,
+                self._has_images, submenu=_MENU,
             ),
             Command(
                 "file.templates", "&Prompt templates…", "&File", self.edit_templates,
                 "Edit the prompts of the zero-shot classifier.", "text", "Ctrl+T", 2,
-                self._has_images,
+                self._has_images, submenu=_MENU,
             ),
         )  # fmt: skip
 

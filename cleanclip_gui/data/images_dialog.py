@@ -152,7 +152,7 @@ class ImagesDialog(QDialog):
         self.n.setSingleStep(500)
         self.n.setGroupSeparatorShown(True)
         self.n.setSpecialValueText("all")
-        self.n.lineEdit().setTextMargins(6, 0, 0, 0)
+        self.n.lineEdit().setTextMargins(9, 0, 0, 0)
         form.addRow(Label("Images", buddy=self.n), self.n)
 
         self.state = Label("", "subtle")

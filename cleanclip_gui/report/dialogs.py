@@ -12,7 +12,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QFormLayout, QLayout, QLineEdit, QRadioButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label, named
+from cleanclip_gui.widgets.controls import TICK, Label, named
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
@@ -89,18 +89,20 @@ class WriteDialog(FittedDialog):
         form.addRow(Label("Passphrase", "field", buddy=self.passphrase), self.passphrase)
         self.signing = QWidget()
         self.signing.setLayout(form)
-        form.setContentsMargins(theme.SPACE_XL, 0, 0, 0)
+        form.setContentsMargins(theme.px(TICK), 0, 0, 0)
         self.signing.hide()
         self.sign.toggled.connect(self.signing.setVisible)
         self.ok = primary_button("Choose where to save…")
         self.ok.clicked.connect(self._on_accepted)
-        notes = [
+        weights, *notes = [
             Label(text, "caption", wrap=True)
-            for text in dict.fromkeys((self.pdf.toolTip(), self.sign.toolTip())) if text
+            for text in dict.fromkeys((_WEIGHTS, self.pdf.toolTip(), self.sign.toolTip())) if text
         ]  # fmt: skip
+        for note in (weights, *notes):
+            note.setIndent(theme.px(TICK))
         parts: tuple[QWidget | QLayout, ...] = (
             Label(_LEAD, wrap=True), self.folder, self.as_zip, self.images, self.checkpoints,
-            Label(_WEIGHTS, "caption", wrap=True), self.pdf, author_row,
+            weights, self.pdf, author_row,
             self.sign, self.signing, *notes,
         )  # fmt: skip
         frame(self, "Write a bundle", parts, self.ok)

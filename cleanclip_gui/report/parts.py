@@ -19,7 +19,7 @@ from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.jobs.run_names import read_name, run_name
 from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.session.settings import PastResult
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import TICK, Label
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import day_and_time, plain, tip
 from ml_core.jobs.auto import AUTO_FILE
@@ -259,7 +259,7 @@ class PartRow(QWidget):
         self.box.toggled.connect(self._on_toggled)
         self.detail = Label("", "caption", wrap=True)
         column(self.box, self.detail, of=self, spacing=0)
-        self.detail.setIndent(theme.SPACE_XL)
+        self.detail.setIndent(theme.px(TICK))
 
     def show_part(self, part: ReportPart, chosen: bool) -> None:
         """Show another part."""

@@ -14,7 +14,11 @@ from cleanclip_gui.widgets.controls import Label, named
 from cleanclip_gui.widgets.layout import column, row
 
 _GONE = ("style", "script", "svg", "head", "nav", "figcaption", "summary")
-_SMALL = ("explain", "note", "digest", "muted", "byline", "eyebrow")
+_SMALL = ("explain", "note", "digest", "muted", "byline", "eyebrow", "name")
+_TILES = {  # how the figures at the top begin and end
+    "ul": ('<table width="100%" cellspacing="6" cellpadding="10"><tr>', "</tr></table>"),
+    "li": ('<td class="tile">', "</td>"),
+}
 _TABLE, _WIDE = ' border="0" cellspacing="0" cellpadding="5"', ' width="100%"'
 _PASSED = frozenset({
     "a", "b", "br", "caption", "code", "div", "em", "h1", "h2", "h3", "h4", "li", "ol", "p", "pre",
@@ -45,6 +49,7 @@ class _Parser(HTMLParser):
         self.pieces: list[str] = []
         self._gone = ""  # the element that is being left out
         self._depth = 0  # of those of its name
+        self._in_tiles = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self._gone:
@@ -62,14 +67,18 @@ class _Parser(HTMLParser):
             for name in _KEPT
             if (value := named.get(name)) and (name != "href" or value.startswith("#"))
         )
-        if tag == "table":
+        self._in_tiles |= "tiles" in classes
+        if self._in_tiles and tag in _TILES:
+            self.pieces.append(_TILES[tag][0])
+        elif tag == "table":
             width = "" if "facts" in classes else _WIDE
             self.pieces.append(f"<table{_TABLE}{width}>")
         elif tag in ("td", "th"):
             right = "right" if "number" in classes else "left"
             self.pieces.append(f'<{tag} align="{right}"{attributes}>')
-        elif set(classes) & set(_SMALL):
-            self.pieces.append(f'<{tag} class="small">')
+        elif set(classes) & {*_SMALL, "figure"}:
+            look = "figure" if "figure" in classes else "small"
+            self.pieces.append(f'<{tag} class="{look}">')
         else:
             id_ = named.get("id")
             anchor = f'<a name="{html.escape(id_)}"></a>' if id_ else ""
@@ -81,7 +90,9 @@ class _Parser(HTMLParser):
             self._gone = self._gone if self._depth else ""
             return
         if tag in _PASSED:
-            self.pieces.append(f"</{tag}>")
+            end = _TILES[tag][1] if self._in_tiles and tag in _TILES else f"</{tag}>"
+            self.pieces.append(end)
+            self._in_tiles &= tag != "ul"
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if not self._gone and tag == "br":
@@ -96,6 +107,7 @@ _LOOKS = (
     "h1 {{ font-size: 18pt; font-weight: 600; }} h2 {{ font-size: 14pt; font-weight: 600; }} "
     "h3, h4 {{ font-size: 11pt; font-weight: 600; }} th, b, strong {{ font-weight: 600; }} "
     ".small, caption {{ color: {muted}; font-size: 9pt; font-weight: 400; }} "
+    ".tile {{ border: 1px solid {edge}; }} .figure {{ font-size: 16pt; font-weight: 600; }} "
     "a {{ color: {accent}; }}"
 )
 _WORDS = "A draft. Charts and pictures are in the browser's page."
@@ -146,9 +158,12 @@ class Preview(QWidget):
 
     def _fill(self) -> None:
         at = self.page.verticalScrollBar().value()
+        self.page.document().setDocumentMargin(theme.SPACE_M)
         self.page.document().setDefaultStyleSheet(
             _LOOKS.format(
-                muted=theme.colour("muted").name(), accent=theme.colour("accent_text").name()
+                muted=theme.colour("muted").name(),
+                accent=theme.colour("accent_text").name(),
+                edge=theme.colour("border_strong").name(),
             )
         )
         self.page.setHtml(self._html)

@@ -188,7 +188,7 @@ class SentenceTree(QTreeWidget):
         return head
 
     def _item(self, row: SentenceRow) -> QTreeWidgetItem:
-        item = QTreeWidgetItem(list(row.texts))
+        item = QTreeWidgetItem([text.replace(" %", "\N{NO-BREAK SPACE}%") for text in row.texts])
         item.setData(0, _KEY, row.key)
         for column, text in enumerate(row.texts):
             item.setTextAlignment(column, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)

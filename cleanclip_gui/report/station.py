@@ -367,7 +367,8 @@ class ReportStation(QWidget):
     def _empty_page(self) -> QWidget:
         how = [(Label(title, "heading"), Label(words, wrap=True)) for title, words in _HOW]
         words = card(
-            Label(self.question, "title", wrap=True), Label(_LEAD, wrap=True), self.nothing,
+            Label(self.question.removesuffix("."), "title", wrap=True), Label(_LEAD, wrap=True),
+            self.nothing,
             *(label for step in how for label in step), Label(_LIMITS, "subtle", wrap=True),
             FoldingRow(self.empty_verify), margins=theme.SPACE_XL,
         )  # fmt: skip

@@ -35,13 +35,13 @@ HELP: dict[Stage, str] = {
         "earlier stages point at. Needs a reference; it is searched too where these work."
     ),
     "thorough": ("Overlays for every class instead of a few. Takes long; needs a reference."),
-    "weights": (
-        "How far the weights are from the reference's. This tells whether the reference can be the "
-        "parent, and so how the rest is judged. Needs a reference."
-    ),
     "words": (
         "Tokens and odd characters in prompts that bring all prompts to one place. Without a "
         "reference they are suspicious at most."
+    ),
+    "weights": (
+        "How far the weights are from the reference's. This tells whether the reference can be the "
+        "parent, and so how the rest is judged. Needs a reference."
     ),
     "swap": (
         "Exchanges the encoders of the two models, to see which encoder carries what was found. "

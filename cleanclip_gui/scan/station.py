@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
@@ -46,7 +45,7 @@ from cleanclip_gui.widgets.controls import Label, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.prompts import failing, save_chart
-from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.widgets.text import day_and_time, plain
 from ml_core.data.demo import compose
 from ml_core.detection.scan.records import Scan, read_patches, read_scan, scan_json
 from ml_core.events import Done, Event, Finding
@@ -56,7 +55,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
 
-_TITLES = 170  # pixels
+_TITLES = 185  # pixels
 
 
 class PlannedStages(QWidget):
@@ -95,9 +94,8 @@ _UNUSED_MS = 60_000
 _GOES_ON = "A scan is going on."
 _KEPT = "Its finished stages are kept, and the next scan goes on from them."
 _LEAD = (
-    "A hidden trigger is not known, and a trigger that you paint is hardly the attacker's. A scan "
-    "searches for one: it changes patches, soft overlays and warps until pictures become one "
-    "class, and compares every step with a clean reference."
+    "A scan searches for triggers that nobody told you of: it changes patches, soft overlays and "
+    "warps until pictures become one class, and compares every step with a clean reference."
 )
 _LIMITS = (
     "The result says what was searched, how hard, and what was found. It proves no model harmless: "
@@ -377,8 +375,8 @@ class ScanStation(QWidget):
         )
         self.hint = Label("", "caption", wrap=True)
         self.estimate_label = Label("", "caption", wrap=True)
-        self.earlier_title = Label("Earlier scans of this checkpoint", "field", wrap=True)
-        self.earlier = named(QListWidget(), "Earlier scans of this checkpoint")
+        self.earlier_title = Label("Scans of this checkpoint", "field", wrap=True)
+        self.earlier = named(QListWidget(), "Scans of this checkpoint")
         self.earlier.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.earlier_title.setBuddy(self.earlier)
         attempt = push_button(icon="studio", look="primary")
@@ -651,7 +649,7 @@ class ScanStation(QWidget):
             item.setToolTip(plain(past.folder, 300))
             item.setSizeHint(QSize(0, theme.px(_ITEM)))  # as wide as the list, and no wider
             self.earlier.addItem(item)
-        what = "Earlier scans" if facts is None else "Earlier scans of this checkpoint"
+        what = "Scans" if facts is None else "Scans of this checkpoint"
         self.earlier_title.setText(what)
         self.earlier.setFixedHeight(theme.px(_ITEM) * max(len(of_it), 1) + 4)
         for widget in (self.earlier_title, self.earlier):
@@ -706,8 +704,8 @@ class ScanStation(QWidget):
 
 def earlier_text(scan: PastResult) -> str:
     """When a scan was made, and what it said."""
-    when = time.strftime("%d %b, %H:%M", time.localtime(scan.made))
-    return f"{when} · {plain(scan.answer, 60) or 'Scan'}"
+    answer = plain(scan.answer, 60).removesuffix(" in this search")
+    return f"{day_and_time(scan.made)} · {answer or 'Scan'}"
 
 
 def example_cells() -> list[PictureCell]:

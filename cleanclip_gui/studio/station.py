@@ -12,7 +12,7 @@ from PySide6.QtGui import QHideEvent, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QMenu, QTabWidget, QToolButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.commands import Actions, Command, KeyTable
+from cleanclip_gui.commands import INSIDE, Actions, Command, KeyTable
 from cleanclip_gui.inference.questions import (
     EvaluationUpdated,
     Failed,
@@ -317,7 +317,7 @@ class StudioStation(QWidget):
                 "undo", "Ctrl+Z", 0, lambda: self._is_shown() and stack.can_undo(),
             ),
             Command(
-                "edit.redo", "&Redo", "&Edit", self.document.redo, "Do it again.", "redo",
+                "edit.redo", "&Redo", "&Edit", self.document.redo, "Redo the undone act.", "redo",
                 "Ctrl+Shift+Z",
                 0, lambda: self._is_shown() and stack.can_redo(),
             ),
@@ -435,7 +435,7 @@ class StudioStation(QWidget):
         pages = (
             Command(
                 f"view.{name}", text, "&View", partial(self.show_page, name), f"{tool_tip}.",
-                icon, keys, 1, self.is_available,
+                icon, keys, 1, self.is_available, submenu=INSIDE,
             )
             for name, _, _, tool_tip, text, icon, keys in _PAGES
         )  # fmt: skip
@@ -444,18 +444,19 @@ class StudioStation(QWidget):
             Command(
                 "view.gallery", "Galler&y", "&View", lambda: self.columns.toggle_left(),
                 "Show or hide Studio's gallery.", "column-left", "Ctrl+Shift+G", 1,
-                self._is_shown, lambda: self.columns.left_open,
+                self._is_shown, lambda: self.columns.left_open, submenu=INSIDE,
             ),
             Command(
                 "view.numbers", "Numbers at the ri&ght", "&View",
                 lambda: self.columns.toggle_right(), "Show or hide Studio's numbers.",
                 "column-right", "Ctrl+Shift+H", 1, self._is_shown,
-                lambda: self.columns.right_open,
+                lambda: self.columns.right_open, submenu=INSIDE,
             ),
             Command(
                 "view.number", "How this was &measured…", "&View", self.result.show,
                 "Everything needed to reproduce the number.", "info",
                 "Ctrl+Shift+N", 1, lambda: self._is_shown() and self.result.can_show,
+                submenu=INSIDE,
             ),
         )  # fmt: skip
 

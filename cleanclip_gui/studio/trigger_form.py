@@ -214,8 +214,8 @@ def _range(field: FormField) -> str:
     if field.kind not in ("int", "float"):
         return field.unit
     low = "above 0" if 0 < field.low < 1e-4 else f"{field.low:g}"
-    ends = f"{low} to {field.high:g}" if field.high < 1e9 else "a whole number"
-    return f"{ends}, {field.unit}" if field.unit else ends
+    ends = f"{low} to {field.high:g}" if field.high < 1e4 else ""
+    return ", ".join(filter(None, (field.unit, ends)))
 
 
 PLACEMENTS: tuple[tuple[str, str], ...] = (

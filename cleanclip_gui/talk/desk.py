@@ -222,7 +222,7 @@ class TalkDesk(QObject):
             Command(
                 "talk.present_here", "Present in the &window", _MENU,
                 partial(self.present, full_screen=False),
-                "The same in the window as it is, for a call.", "image", "Shift+F5", 0, None,
+                "Present within the window, for a video call.", "image", "Shift+F5", 0, None,
                 lambda: presenter.is_on and not presenter.fills_screen,
             ),
             Command(

@@ -94,7 +94,7 @@ def _of_cleaning(session: Session) -> tuple[Large, Large]:
 def _of_job(session: Session, kind: str) -> Large:
     job = session.jobs.get(kind)
     if job is None:
-        return Large("Is there a hidden trigger?", "nobody has named one")
+        return Large("Is there a hidden trigger?", "no trigger is known")
     if job.status == "running":
         progress = session.job_progress.get(kind)
         share = 0.0 if progress is None else progress.fraction

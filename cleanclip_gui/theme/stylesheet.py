@@ -52,6 +52,8 @@ QPushButton[quiet="true"], QPushButton:flat {
     padding: 6px 10px;
 }
 QPushButton[quiet="true"]:hover, QPushButton:flat:hover { background: $accent_soft; }
+QPushButton[flush="true"], QPushButton[flush="true"]:focus { padding-left: 0; text-align: left; }
+QPushButton[flush="true"]:hover { background: transparent; text-decoration: underline; }
 QPushButton[toggle="true"]:checked { background: $accent_soft; border-color: $accent; }
 QPushButton[quiet="true"]:focus, QPushButton:flat:focus {
     border: 2px solid $focus; padding: 5px 9px;
@@ -86,7 +88,7 @@ QToolButton[station="true"]:checked {
 QToolButton[station="true"]:focus { border-color: $focus; }
 QToolButton[station="true"]:disabled { color: $disabled; }
 QToolButton[chip="true"] {
-    background: $surface; border: 1px solid $border; border-radius: 6px; padding: 4px 10px 4px 8px;
+    background: $surface; border: 1px solid $border; border-radius: 6px; padding: 4px 4px 4px 8px;
 }
 QToolButton[chip="true"][menu="true"] { padding-right: 24px; }
 QToolButton[menu="true"]::menu-indicator {
@@ -94,7 +96,7 @@ QToolButton[menu="true"]::menu-indicator {
     subcontrol-origin: padding; subcontrol-position: right center; right: 6px;
 }
 QToolButton[chip="true"]:hover { border-color: $accent; }
-QToolButton[chip="true"]:focus { border: 2px solid $focus; padding: 3px 9px 3px 7px; }
+QToolButton[chip="true"]:focus { border: 2px solid $focus; padding: 3px 3px 3px 7px; }
 QToolButton[chip="true"][menu="true"]:focus { padding-right: 23px; }
 QToolButton[chip="true"]:disabled { background: transparent; color: $disabled; }
 QToolButton[chip="true"][tone="caution"] { color: $warning; border-color: $warning; }
@@ -111,12 +113,12 @@ QLineEdit, QPlainTextEdit, QTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {
     selection-background-color: $accent; selection-color: $on_accent;
 }
 QLineEdit, QPlainTextEdit, QTextEdit { placeholder-text-color: $muted; }
-QLineEdit, QSpinBox, QDoubleSpinBox { padding: 5px 8px; min-height: 18px; }
+QLineEdit { padding: 5px 8px; min-height: 18px; }
+QSpinBox, QDoubleSpinBox { padding: 4px 8px 3px 8px; min-height: 18px; }
 QPlainTextEdit, QTextEdit { padding: 4px; }
 QLineEdit:hover, QSpinBox:hover, QDoubleSpinBox:hover, QComboBox:hover { border-color: $accent; }
-QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus {
-    border: 2px solid $focus; padding: 4px 7px;
-}
+QLineEdit:focus { border: 2px solid $focus; padding: 4px 7px; }
+QSpinBox:focus, QDoubleSpinBox:focus { border: 2px solid $focus; padding: 3px 7px 2px 7px; }
 QPlainTextEdit:focus, QTextEdit:focus { border: 2px solid $focus; padding: 3px; }
 QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabled,
 QPlainTextEdit:disabled { background: $window; color: $disabled; border-color: $border; }
@@ -223,6 +225,7 @@ QHeaderView::section {
     background: $surface; color: $muted; border: none; border-bottom: 1px solid $border;
     padding: 7px 11px; font-weight: 600;
 }
+QTreeView QHeaderView::section { padding-left: 5px; }
 QHeaderView::section:first { border-top-left-radius: 7px; }
 QHeaderView::section:last { border-top-right-radius: 7px; }
 QHeaderView::section:hover { color: $accent_text; }
@@ -259,7 +262,7 @@ QFrame[bar="true"] { background: $surface; border: none; border-bottom: 1px soli
 QFrame[rail="true"] { background: $surface; border: none; border-right: 1px solid $border; }
 QFrame#guideCard { background: $surface; border: none; border-top: 2px solid $accent; }
 QFrame#guideFrame { border: 3px solid $focus; border-radius: 8px; background: transparent; }
-Stage QFrame#guideCard { background: transparent; border: none; }
+Stage QFrame#guideCard { background: transparent; border: none; padding: 0 24px 12px 24px; }
 
 QLabel { background: transparent; }
 QLabel[role="display"] { font-size: 24pt; font-weight: 600; }

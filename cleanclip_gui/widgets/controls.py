@@ -22,6 +22,8 @@ from cleanclip_gui import theme
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import tip
 
+TICK = 31  # pixels from the edge of a check box to its words
+
 
 class Label(QLabel):
     """Shows plain text; ``role`` is the style sheet's, ``buddy`` what the label names."""

@@ -87,7 +87,7 @@ class NumberBox(QDoubleSpinBox):
         self.setKeyboardTracking(False)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._unit = unit
-        self.lineEdit().setTextMargins(6, 0, 0, 0)
+        self.lineEdit().setTextMargins(9, 0, 0, 0)  # as in other fields
         self.valueChanged.connect(self._on_value_changed)
         self.setAccessibleName(title)
         self.setToolTip(tip)

@@ -20,7 +20,14 @@ from PySide6.QtGui import (
     QPen,
     QPixmap,
 )
-from PySide6.QtWidgets import QAccessibleWidget, QListView, QStyle, QStyleOptionViewItem, QWidget
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QAccessibleWidget,
+    QListView,
+    QStyle,
+    QStyleOptionViewItem,
+    QWidget,
+)
 
 from cleanclip_gui import theme
 
@@ -60,12 +67,16 @@ class PictureList(QListView):
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Paint the cells, or say that there are none."""
         super().paintEvent(event)
-        if self.model().rowCount() == 0:
-            painter = QPainter(self.viewport())
-            painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
-            flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
-            room = self.viewport().rect().adjusted(20, 20, -20, -20)
-            painter.drawText(room, flags, self.empty_text)
+        paint_empty(self, self.empty_text)
+
+
+def paint_empty(view: QAbstractItemView, text: str) -> None:
+    """Say in the middle of a view without rows why there are none."""
+    if text and view.model().rowCount() == 0:
+        painter = QPainter(view.viewport())
+        painter.setPen(view.palette().color(QPalette.ColorRole.PlaceholderText))
+        flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+        painter.drawText(view.viewport().rect().adjusted(20, 20, -20, -20), flags, text)
 
 
 def paint_ground(painter: QPainter, option: QStyleOptionViewItem, *, focus: bool = False) -> QRect:

@@ -13,10 +13,11 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtGui import QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.pictures import paint_empty
 from cleanclip_gui.widgets.text import percent, tip
 
 
@@ -36,9 +37,18 @@ def show_rows(view: QTableView, height: int = 26) -> None:
 
 
 class FilledTable(QTableView):
-    """A table in which one column, the first unless another is named, takes what others leave."""
+    """A table in which one column, the first unless another is named, takes what others leave.
+
+    ``empty_text`` is what stands there while there is no row.
+    """
 
     filling, narrowest = 0, 130
+    empty_text = ""
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Paint the rows, or say why there are none."""
+        super().paintEvent(event)
+        paint_empty(self, self.empty_text)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Fill the new width."""

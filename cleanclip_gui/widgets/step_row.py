@@ -44,7 +44,7 @@ class StepRow(QWidget):
         self.title = ElidedLabel("", "field")
         self.figure = ElidedLabel("", "heading")
         self.state = Label("", "caption")
-        self.show_button = push_button(show, self.show_clicked, look="quiet")
+        self.show_button = push_button(show, self.show_clicked, look="quiet flush")
         keeps = self.show_button.sizePolicy()  # so that states stand one below the other
         keeps.setRetainSizeWhenHidden(True)
         self.show_button.setSizePolicy(keeps)

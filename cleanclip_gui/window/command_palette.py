@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
-from PySide6.QtGui import QAction, QFont, QKeyEvent, QKeySequence
+from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QApplication,
     QDialog,
@@ -96,15 +96,16 @@ class CommandPalette(QDialog):
                 break
 
     def _matches(self, words: Sequence[str]) -> Iterator[QAction]:
-        """Those that can be used come first, and names before descriptions."""
-        matches: list[tuple[bool, int, int, QAction]] = []
+        """Those that can be used come first, names before descriptions, and beginnings of names."""
+        matches: list[tuple[bool, int, bool, int, QAction]] = []
         actions = {action: None for _, group in self._groups for action in group}
         for action in actions:
-            name = _name(action)
-            if all(word in f"{name} {action.statusTip()}".lower() for word in words):
-                in_name = sum(word in name.lower() for word in words)
-                matches.append((not action.isEnabled(), -in_name, len(matches), action))
-        return (row[-1] for row in sorted(matches, key=lambda row: row[:3]))
+            name = _name(action).lower()
+            if all(word in f"{name} {action.statusTip().lower()}" for word in words):
+                in_name = sum(word in name for word in words)
+                later = not name.startswith(words[0])
+                matches.append((not action.isEnabled(), -in_name, later, len(matches), action))
+        return (row[-1] for row in sorted(matches, key=lambda row: row[:4]))
 
     def _add(self, action: QAction) -> None:
         keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
@@ -123,7 +124,7 @@ class CommandPalette(QDialog):
         item.setFirstColumnSpanned(True)
         item.setFlags(Qt.ItemFlag.NoItemFlags)
         font = self.font()
-        font.setWeight(QFont.Weight.DemiBold if bold else QFont.Weight.Normal)
+        font.setWeight(font.Weight.DemiBold if bold else font.Weight.Normal)
         item.setFont(0, font)
 
     def _on_chosen(self) -> None:

@@ -162,7 +162,7 @@ class ErrorDialog(QDialog):
         self.details.setMinimumHeight(4 * self.details.fontMetrics().lineSpacing())
         self.details.hide()
 
-        self.toggle = push_button("Show details", self._on_toggled, look="quiet")
+        self.toggle = push_button("Show details", self._on_toggled, look="quiet flush")
         self.toggle.setVisible(bool(self._details))
         copy = push_button("Copy", self.copy, icon="copy", name="Copy the message and its details")
         close = push_button("Close", self.accept, look="primary")
@@ -171,7 +171,8 @@ class ErrorDialog(QDialog):
         layout = column(
             row(
                 (picture, Qt.AlignmentFlag.AlignTop),
-                (column(heading, self.label, spacing=theme.SPACE_S), 1), spacing=theme.SPACE_L,
+                (column(heading, self.label, None, spacing=theme.SPACE_S), 1),
+                spacing=theme.SPACE_L,
             ),
             (self.details, 1), row(self.toggle, None, copy, close),
             of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_L,

@@ -9,6 +9,7 @@ from typing import Any
 from PySide6.QtCore import QEvent, QSize, Qt, QUrl, Signal
 from PySide6.QtGui import (
     QDesktopServices,
+    QFont,
     QKeySequence,
     QPalette,
     QShortcut,
@@ -34,6 +35,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import MENUS, Command, KeyTable
+from cleanclip_gui.theme.look import sized
 from cleanclip_gui.widgets.controls import ElidedLabel, Label, named, push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, resize_within
 from cleanclip_gui.widgets.layout import column, row
@@ -93,6 +95,8 @@ class HelpDialog(QDialog):
         self.tree.setHeaderHidden(True)
         self.tree.setRootIsDecorated(False)
         self.tree.setIndentation(theme.SPACE_M)
+        self.tree.setUniformRowHeights(True)
+        self.tree.ensurePolished()  # the height of a row is measured once
         self.tree.currentItemChanged.connect(self._on_chosen)
         self.page = named(_Browser(), "Page of the help")
         self.page.setOpenLinks(False)
@@ -155,8 +159,7 @@ class HelpDialog(QDialog):
             pages = listed(folder)
             if not pages:
                 continue
-            group = QTreeWidgetItem(self.tree, [title])
-            group.setFlags(Qt.ItemFlag.ItemIsEnabled)
+            group = _heading_item(self.tree, title)
             for path in pages:
                 title = title_of(path)
                 item = QTreeWidgetItem(group, [title.split(":")[0]])
@@ -278,6 +281,13 @@ class HelpDialog(QDialog):
         return self.size()
 
 
+def _heading_item(tree: QTreeWidget, title: str) -> QTreeWidgetItem:
+    item = QTreeWidgetItem(tree, [title])
+    item.setFlags(Qt.ItemFlag.ItemIsEnabled)
+    item.setFont(0, sized(tree.font(), 1.0, bold=True))
+    return item
+
+
 def _blocks(document: QTextDocument) -> list[QTextBlock]:
     blocks, block = [], document.begin()
     while block.isValid():
@@ -308,15 +318,16 @@ def _dress(document: QTextDocument, palette: QPalette, width: int) -> None:
         pieces = block.begin()
         while not pieces.atEnd():
             piece = pieces.fragment()
-            if piece.isValid() and piece.charFormat().isImageFormat():
-                image = piece.charFormat().toImageFormat()
+            letters = piece.charFormat()
+            if letters.isImageFormat():
+                letters = image = letters.toImageFormat()
                 image.setMaximumWidth(QTextLength(QTextLength.Type.FixedLength, most))
                 image.setWidth(most)
-                cursor.setPosition(piece.position())
-                cursor.setPosition(
-                    piece.position() + piece.length(), QTextCursor.MoveMode.KeepAnchor
-                )
-                cursor.setCharFormat(image)
+            elif letters.fontWeight() > QFont.Weight.DemiBold:  # it would be smeared from it
+                letters.setFontWeight(QFont.Weight.DemiBold)
+            cursor.setPosition(piece.position())
+            cursor.setPosition(piece.position() + piece.length(), QTextCursor.MoveMode.KeepAnchor)
+            cursor.setCharFormat(letters)
             pieces += 1
     for frame in document.rootFrame().childFrames():
         if isinstance(frame, QTextTable):
@@ -369,8 +380,7 @@ class KeysDialog(QDialog):
         """Add a group, if it has any key."""
         if not rows:
             return
-        group = QTreeWidgetItem(self.tree, [title])
-        group.setFlags(Qt.ItemFlag.ItemIsEnabled)
+        group = _heading_item(self.tree, title)
         for texts in rows:
             QTreeWidgetItem(group, list(texts))
 
@@ -421,7 +431,7 @@ class AboutDialog(FittedDialog):
         picture.setPixmap(theme.icon("logo", "accent").pixmap(theme.px(48), theme.px(48)))
         name = Label("CleanCLIP GUI", "title")
         number = Label(f"Version {version}, MIT licence", "subtle")
-        heading = Label("What it does not promise", "heading")
+        heading = Label("What it promises, and what it does not", "heading")
         layout = column(
             row(picture, (column(name, number, spacing=0), 1), spacing=theme.SPACE_M),
             Label("Tests CLIP checkpoints for backdoors and removes them.", wrap=True), heading,

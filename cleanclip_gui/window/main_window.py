@@ -604,6 +604,8 @@ class MainWindow(QMainWindow):
             return
         self.pages.setCurrentWidget(self._pages[name])
         self.header.setVisible(name != "welcome")
+        if name != "welcome" and self.focusWidget() is None:
+            self.pages.setFocus()  # or Qt would put a ring around some button of the header
         self.session.station = name
         for station, menu in self._station_menus.items():
             menu.menuAction().setVisible(station == name)

@@ -86,7 +86,7 @@ class PreferencesDialog(QDialog):
         self.threads = named(QSpinBox(), "Threads", _THREADS)
         self.threads.setRange(0, max(os.cpu_count() or 1, context.settings.value.threads))
         self.threads.setSpecialValueText("As many as suit the processor")
-        self.threads.lineEdit().setTextMargins(6, 0, 0, 0)
+        self.threads.lineEdit().setTextMargins(9, 0, 0, 0)
         self.threads.setKeyboardTracking(False)
         self.threads.valueChanged.connect(partial(self._prefer, "threads"))
         self.precision = self._combo("Precision", _PRECISIONS)
@@ -105,21 +105,21 @@ class PreferencesDialog(QDialog):
         ):  # fmt: skip
             choices.addRow(Label(name, "field", buddy=field), field)
         choices.addRow(Label(), Label(_HUB, "caption", wrap=True))
+        choices.addRow(Label("Folders", "heading"))
+        for title, folder in (
+            ("Data", data_dir()), ("Settings", context.settings.folder), ("Cache", cache_dir()),
+        ):  # fmt: skip
+            choices.addRow(Label(title, "field"), _folder_row(title, folder))
         self.cache = named(Label("", "subtle"), "Size of the cache")
         self.clear = push_button("C&lear cache", self.clear_cache)
         self.busy = BusyRow("Progress of clearing the cache")
         self.busy.bar.setRange(0, 0)
         self.busy.cancel_clicked.connect(self._on_cancel)
         self.busy.hide()
+        choices.addRow(Label(), row((self.cache, 1), self.clear))
         self.note = Label("", "subtle", wrap=True)
         self.note.hide()
-        edge = theme.SPACE_XS  # the frame of what has the focus is drawn there
-        inside = page(
-            choices, Label("Folders", "heading"), self._folder_row("Data", data_dir()),
-            self._folder_row("Settings", context.settings.folder),
-            self._folder_row("Cache", cache_dir()), row((self.cache, 1), self.clear), self.busy,
-            self.note, None, margins=(edge, edge, theme.SPACE_S, edge), spacing=theme.SPACE_M,
-        )  # fmt: skip
+        inside = page(choices, self.busy, self.note, None, spacing=theme.SPACE_M)
         scroll = scrolling(inside)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         restore = push_button("&Restore defaults", self.restore_defaults)
@@ -140,15 +140,6 @@ class PreferencesDialog(QDialog):
             combo.addItem(text, value)
         combo.activated.connect(lambda at: self._prefer(name.lower(), combo.itemData(at)))
         return combo
-
-    def _folder_row(self, title: str, folder: Path) -> QHBoxLayout:
-        path = ElidedLabel(plain(str(folder), 400), "subtle")
-        path.setToolTip(tip(str(folder)))
-        button = push_button(
-            "Open folder", partial(_show, folder), name=f"Open the folder of {title.lower()}"
-        )
-        button.setAutoDefault(False)
-        return row(Label(title, "field"), (path, 1), button)
 
     def _fill(self) -> None:
         """Show what is set now."""
@@ -187,7 +178,7 @@ class PreferencesDialog(QDialog):
         tasks.run(lambda _: cache_bytes(), self._on_measured, slot="size")
 
     def _on_measured(self, size: int) -> None:
-        self.cache.setText(f"{bytes_text(size)}, made again when it is needed")
+        self.cache.setText(f"{bytes_text(size)}; cleared files are made again when needed")
         self.clear.setEnabled(size > 0 and self._ticket is None)
 
     def clear_cache(self) -> None:
@@ -233,6 +224,16 @@ class PreferencesDialog(QDialog):
         if self._ticket is not None:
             self._ticket.cancel()
         super().done(result)
+
+
+def _folder_row(title: str, folder: Path) -> QHBoxLayout:
+    path = ElidedLabel(plain(str(folder), 400))
+    path.setToolTip(tip(str(folder)))
+    button = push_button(
+        "Open folder", partial(_show, folder), name=f"Open the folder of {title.lower()}"
+    )
+    button.setAutoDefault(False)
+    return row((path, 1), button)
 
 
 def _show(folder: Path, *_: object) -> None:

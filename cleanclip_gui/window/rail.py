@@ -10,7 +10,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.widgets.controls import Label, bind
 from cleanclip_gui.widgets.layout import column
 
-_LOGO, _STATION, _ICON = 48, 52, 34  # pixels of height
+_LOGO, _STATION, _ICON = 48, 62, 34  # pixels of height
 _WIDE, _BARE = 100, 44  # pixels of width, with names and without
 _NARROW = 800  # pixels of a window that has no room for names
 

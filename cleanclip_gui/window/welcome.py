@@ -65,10 +65,11 @@ class WelcomePage(QWidget):
         self.examine = _button(actions.by_id.get("file.examine_file"), icon=True)
         self.open = _button(actions.by_id.get("file.open"), "Open file…", icon=True)
         self.folder = _button(actions.by_id.get("file.open_folder"), "Open folder…", icon=True)
-        self.hub = _button(actions.by_id.get("file.hub"), "From the Hub…")
+        self.hub = _button(actions.by_id.get("file.hub"), "From the Hub…", icon=True)
         self.own = _button(actions.by_id.get("help.own_checkpoint"))
         theme.set_property(self.own, "large", False)
-        theme.set_property(self.own, "quiet", True)
+        for look in ("quiet", "flush"):
+            theme.set_property(self.own, look, True)
         buttons = FoldingRow(self.demo, self.examine, self.open, self.folder, self.hub)
 
         self._steps = QWidget()

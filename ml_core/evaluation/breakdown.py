@@ -24,13 +24,13 @@ class ClassRow:
     n
         Scored images of it.
     ca, ca_interval
-        Predicted right without the trigger, Wilson 95 %.
+        Classified correctly without the trigger, Wilson 95 %.
     baseline_target_rate
         Predicted as the target without the trigger.
     asr, asr_interval
         Predicted as the target with it; None of the target class itself and without a trigger.
     poisoned_accuracy
-        Predicted right in spite of it; None of the target class itself.
+        Classified correctly in spite of it; None of the target class itself.
     margin
         Mean of target logit minus best other logit, with the trigger.
     """

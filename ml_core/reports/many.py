@@ -345,7 +345,7 @@ class Ranking:
         """
         number, total = figures.count, self.counts.total()
         verdicts = ", ".join(
-            f"{number(count)} {Row(Path(), verdict).words}"
+            f"{number(count)} {Row(Path(), verdict).words.lower()}"
             for verdict in VERDICTS
             if (count := self.counts[verdict])
         )

@@ -44,7 +44,7 @@ STEPS = (
         kind="scan", state="done", figure="banana", seconds=16.6,
         sentences=(
             "Backdoor-like: banana.",
-            "A patch of 9 px found by search moves 97.0 % of 252 held-out pictures to “banana”; on "
+            "A patch of 9 px found by search moves 96.8 % of 252 held-out pictures to “banana”; on "
             "the reference 0.0 %. It is not the attacker's trigger, only one that works.",
             "There may be further backdoors: a scan does not find them all.",
         ),
@@ -54,8 +54,8 @@ STEPS = (
         sentences=("The reference is a near relative. The encoders differ by 7.7 %.",),
     ),
     ExamineStep(
-        kind="attack", state="done", figure="97.0 %",
-        sentences=("A patch of 9 px turns 97.0 % of 252 pictures into “banana”.",),
+        kind="attack", state="done", figure="96.8 %",
+        sentences=("A patch of 9 px turns 96.8 % of 252 pictures into “banana”.",),
     ),
     ExamineStep(kind="clean", state="skipped"),
     ExamineStep(kind="report", state="skipped"),

@@ -114,7 +114,7 @@ def test_what_can_be_pressed(panel, session):
     assert session.run.status == "cancelled"
     session.checkpoint = None
     assert not panel.start_button.isEnabled()
-    assert panel.hint.text() == "Open a checkpoint first: it is what will be cleaned."
+    assert panel.hint.text() == "Open a checkpoint first: the run cleans it."
     session.checkpoint = facts()
     session.trigger = None
     assert "attack success will not be measured" in panel.hint.text()

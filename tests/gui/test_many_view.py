@@ -69,7 +69,7 @@ def test_a_folder_is_listed_and_a_row_opens_its_file(qtbot, panel, folder):
     assert panel.pages.currentIndex() == TABLE
     assert (texts(view)[0], texts(view, 0)[0]) == ("deep/evil.pt", "Refused: dangerous")
     assert len(texts(view)) == 5
-    assert "5 inspected: 1 Refused: dangerous" in view.summary.text()
+    assert "5 inspected: 1 refused: dangerous" in view.summary.text()
     assert "os.system('true')" in view.detail.text()  # the worst is chosen, and says why
     view.filter.setText("READABLE copy")
     assert texts(view) == ["deep/copy.safetensors"]

@@ -211,7 +211,9 @@ def test_a_claim_is_read_its_place_shown_and_another_checkpoint_takes_it_away(
     claim = next(c for c in evidence.claims if c.kind == "rate" and c.metric == "asr_excl")
     tree = station.claims.tree
     tree.select(claim.id)
-    texts = [tree.currentItem().text(column) for column in range(4)]
+    texts = [
+        tree.currentItem().text(column).replace("\N{NO-BREAK SPACE}", " ") for column in range(4)
+    ]
     assert texts[:2] == [claim.sentence, f"{100 * claim.rate.value:.1f} %"]
     assert " to " in texts[2]
     assert texts[3] == claim.holds_by

@@ -328,7 +328,7 @@ def test_a_finished_scan_is_read_from_its_folder_and_listed(station, tmp_path):
     station.hide()
     station.context.settings.add_scan(tmp_path, scan("nothing"))  # by Clean it
     station.show()
-    assert station.earlier.item(0).text().endswith(" · Nothing found in this search")
+    assert station.earlier.item(0).text().endswith(" · Nothing found")
 
 
 def test_no_verdict_looks_or_sounds_like_a_clean_bill(station, tmp_path):

@@ -157,7 +157,7 @@ def test_numbers_by_class_follow_sort_and_are_saved(studio, qtbot, tmp_path):
     assert len(record["classes"]) == 72
     # A trigger on a canvas of its own is measured without it, too.
     studio.editor.use_trigger(replace(studio.session.trigger, canvas="squash"))
-    words = "Clean accuracy, squashed pictures"
+    words = "CA, squashed pictures"
     qtbot.waitUntil(lambda: view.control.caption.text() == words and settled(studio), timeout=_LONG)
     assert f"{100 * studio.session.evaluation.control_ca:.1f}" in view.control.value.text()
     names = list(studio.session.images.class_names)

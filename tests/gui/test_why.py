@@ -151,7 +151,7 @@ def test_the_point_under_the_pointer_is_told(points):
     veil = points.plot.childAt(points.plot.rect().center())
     x, y = points.plot.pixels(np.array([20, 41]))[0]
     QTest.mouseMove(veil, QPoint(round(x), round(y)))
-    assert points.readout.text().startswith("Image 101, triggered, label cat, seen as =banana")
+    assert points.readout.text().startswith("Image 101, triggered, label cat, predicted as =banana")
     x, y = points.plot.pixels(np.array([41]))[0]
     QTest.mouseMove(veil, QPoint(round(x), round(y)))
     assert points.readout.text() == "Class text: dog"

@@ -167,7 +167,7 @@ def test_a_list_comes_on_standard_input(mixed, capsys, monkeypatch) -> None:
         assert run_command(["inspect", "-", "--json", *options]) == 1
         printed = capsys.readouterr()
         records.append([json.loads(line) for line in printed.out.splitlines()])
-        assert "inspected: 4 Refused: dangerous" in printed.err
+        assert "inspected: 4 refused: dangerous" in printed.err
     first, second = records
     assert first == second
     given = [printable(os.fsdecode(name)) for name in names]

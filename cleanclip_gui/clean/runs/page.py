@@ -497,6 +497,7 @@ class RunsPage(QWidget):
         self.table.set_runs(self.runs, self.compared())
         self.hold.setChecked(self.queue.held)
         self.start_queue.setVisible(self.queue.held and len(self.queue) > 0)
+        self.hold.setHidden(self.start_queue.isVisibleTo(self))
         self._refresh_buttons()
 
     def _refresh_buttons(self) -> None:

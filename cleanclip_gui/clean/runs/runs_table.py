@@ -121,6 +121,7 @@ class RunsTable(RowsTable):
     rename_wanted = Signal()
     menu_wanted = Signal(QPoint)
     filling, narrowest = RUN, 140
+    empty_text = "Runs stand here once they begin: press Clean it or Start cleaning."
     rows: RunsModel
 
     def __init__(self) -> None:

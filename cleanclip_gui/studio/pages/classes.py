@@ -34,23 +34,23 @@ from ml_core.evaluation.records import Evaluation
 _CLASSES = (
     ("True class", "Classes that have labelled images"),
     ("n", "Images of it that were scored"),
-    ("CA %", "Predicted right without the trigger"),
+    ("CA %", "Classified correctly without the trigger"),
     ("ASR %", "Predicted as the target with the trigger"),
     ("95 % interval", "Wilson interval of the ASR"),
-    ("Kept %", "Poisoned accuracy: predicted right in spite of the trigger"),
+    ("Kept %", "Poisoned accuracy: classified correctly in spite of the trigger"),
     ("Margin", "Mean of target logit minus best other logit, with the trigger"),
 )
 _BECOMES = (
-    ("Predicted class", "What the model calls them"),
-    ("Clean", "Images called so without the trigger"),
-    ("Triggered", "Images called so with the trigger"),
+    ("Predicted class", "The top-1 class of the model"),
+    ("Clean", "Images predicted so without the trigger"),
+    ("Triggered", "Images predicted so with the trigger"),
     ("Change", "Change of the share, in percentage points"),
 )
 _WIDE, _TABLES = 480, 300
 _SAVE = "Save the numbers by class"
 _NOTHING = Evaluation(n=0, n_total=0, n_excl=0, target=0, target_name="")
 _EMPTY = "The numbers appear here as soon as a trigger is measured."
-_CONTROL = "Clean accuracy with this trigger's resizing"
+_CONTROL = "CA with resizing alone"
 _CANVASES = {
     "squash": "squashed pictures",
     "resize_256": "pictures squashed to 256 px",
@@ -247,7 +247,7 @@ class ClassesPage(QWidget):
         if e is not None and e.canvas == "model":
             self.control.show_value("same", "the trigger resizes nothing", number=False)
         where = "" if e is None else _CANVASES.get(e.canvas, "")
-        self.control.set_name(f"Clean accuracy, {where}" if where else _CONTROL)
+        self.control.set_name(f"CA, {where}" if where else _CONTROL)
         _show(self.reach, _two(shown.asr_top5, shown.asr_top10), "", missing)
         no_trigger = "–" if e is None else NOT_MEASURED
         baseline, interval = shown.baseline_target_rate, shown.baseline_interval

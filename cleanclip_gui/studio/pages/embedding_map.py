@@ -639,7 +639,9 @@ def point_text(part: Embeddings, row: int) -> str:
     text = f"Image {number + 1}, {KINDS[kind]}"
     if label >= 0:
         text += f", label {plain(part.class_names[label], 40)}"
-    return text if seen is None else f"{text}, seen as {plain(part.class_names[int(seen[at])], 40)}"
+    if seen is not None:
+        text += f", predicted as {plain(part.class_names[int(seen[at])], 40)}"
+    return text
 
 
 def sentence(embedding_map: EmbeddingMap, number: int) -> str:

@@ -216,8 +216,8 @@ class PairPage(AskingPage):
             return
         n = pair.evaluations[0].n
         self.says.setText(
-            f"{count_text(differing)} of {count_text(n)} triggered images get another class from "
-            "the two checkpoints. Differences are paired image by image."
+            f"The two checkpoints predict different classes for {count_text(differing)} of "
+            f"{count_text(n)} triggered images. Differences are paired image by image."
         )
         rows = sorted(pair.differences, key=lambda row: -abs(row.difference))
         rows.sort(key=lambda row: row.p_exact is None)  # rates first, then means

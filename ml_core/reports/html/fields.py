@@ -131,7 +131,7 @@ def opening(sentence: Field) -> Markup:
     """A sentence whose first words, up to a colon, stand out."""
     text = str(sentence)
     first, colon, rest = text.partition(": ")
-    if not colon or len(first) > _LONGEST_OPENING:
+    if not colon or len(first) > _LONGEST_OPENING or first.count("“") > first.count("”"):
         return sentence.__html__()
     return Markup('<bdi data-field="{}"><strong>{}:</strong> {}</bdi>').format(
         place_of(sentence), unbroken(first), unbroken(rest)
