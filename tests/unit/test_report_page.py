@@ -107,7 +107,7 @@ def expected(value: Any, how: str) -> str:
     if how == "points":
         return signed(value)
     if how == "span":
-        return "–".join(f"{100 * end:.1f}" for end in ends(value)) + " %"
+        return " to ".join(f"{100 * end:.1f}" for end in ends(value)) + " %"
     if how == "points-span":
         return " to ".join(signed(end) for end in ends(value))
     if how == "p":

@@ -194,7 +194,7 @@ def page(template: str, margin_note: str, **values: Any) -> str:
 _FIGURES: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "percent": ("percent", figures.percent),
     "points": ("points", lambda value: figures.signed(100 * value)),
-    "range": ("span", lambda ends: figures.percent_range(_ends(ends), to="–")),
+    "range": ("span", lambda ends: figures.percent_range(_ends(ends))),
     "points_range": (
         "points-span",
         lambda ends: " to ".join(figures.signed(100 * end) for end in _ends(ends)),
