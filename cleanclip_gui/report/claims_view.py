@@ -43,6 +43,14 @@ HOLDS: Mapping[HoldsBy, str] = {
 }
 
 
+CHECKED_BY: Mapping[HoldsBy, str] = {
+    "exact": "the files",
+    "margin": "files, measuring",
+    "interval": "measuring again",
+    "recorded": "nobody",
+}
+
+
 @dataclass(frozen=True)
 class ClaimPlace:
     """Where something was measured: a station, and there the id of a job or scan of the record."""
@@ -221,5 +229,5 @@ def _sentences(sentences: Sequence[str]) -> list[SentenceRow]:
 
 
 def _row(row: ClaimRow) -> SentenceRow:
-    texts = (row.sentence, row.value, row.interval, row.holds_by)
+    texts = (row.sentence, row.value, row.interval, CHECKED_BY[row.holds_by])
     return SentenceRow(row.id, texts, ("", "", "muted", "muted"), bold=(1,) if row.headline else ())

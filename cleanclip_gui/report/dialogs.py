@@ -94,16 +94,15 @@ class WriteDialog(FittedDialog):
         self.sign.toggled.connect(self.signing.setVisible)
         self.ok = primary_button("Choose where to save…")
         self.ok.clicked.connect(self._on_accepted)
-        weights, *notes = [
-            Label(text, "caption", wrap=True)
-            for text in dict.fromkeys((_WEIGHTS, self.pdf.toolTip(), self.sign.toolTip())) if text
-        ]  # fmt: skip
-        for note in (weights, *notes):
+        boxes = (self.checkpoints, self.pdf, self.sign)  # each with what is to be known of it
+        weights, pdf, sign = (Label(box.toolTip(), "caption", wrap=True) for box in boxes)
+        for note in (weights, pdf, sign):
             note.setIndent(theme.px(TICK))
+            if not note.text():
+                note.hide()
         parts: tuple[QWidget | QLayout, ...] = (
             Label(_LEAD, wrap=True), self.folder, self.as_zip, self.images, self.checkpoints,
-            weights, self.pdf, author_row,
-            self.sign, self.signing, *notes,
+            weights, self.pdf, pdf, author_row, self.sign, sign, self.signing,
         )  # fmt: skip
         frame(self, "Write a bundle", parts, self.ok)
         self.resize(560, 0)

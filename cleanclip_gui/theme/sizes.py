@@ -249,8 +249,8 @@ def _rescale_items(widget: QWidget, factor: float) -> None:
 
 
 def grown(font: QFont, factor: float) -> QFont:
-    """A font at another size; a font without a size does not change."""
-    if not font.resolveMask() & _SIZE_RESOLVED:
+    """A font at another size; one without a size, or with one in pixels, does not change."""
+    if not font.resolveMask() & _SIZE_RESOLVED or font.pointSizeF() <= 0:
         return font
     result = QFont(font)
     result.setPointSizeF(round(font.pointSizeF() * factor, 4))

@@ -15,7 +15,7 @@ from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.session import ImagesState, ShownCheckpoint
 from cleanclip_gui.session.records import OtherSnapshot, RunState, is_live
 from cleanclip_gui.station import Context, Keeps
-from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.widgets.text import plain, plural
 from ml_core.data.labels import is_built_in
 from ml_core.reading.errors import InputError
 from ml_core.reports.sessions.folder import mark_of, read_session, session_trigger, write_session
@@ -137,6 +137,8 @@ class SessionKeeper(QObject):
         if work.trigger:
             aim = f" for “{plain(work.target, 40)}”" if work.target else ""
             parts.append(f"a trigger{aim}")
+        counts = ((len(work.scans), "scan"), (len(work.runs), "run"))
+        parts += [plural(count, what) for count, what in counts if count]
         name = ""
         if work.folder:
             unsaved = ", with changes that were not saved" if work.modified else ""

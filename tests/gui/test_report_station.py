@@ -19,7 +19,7 @@ from cleanclip_gui import threads
 from cleanclip_gui.commands import Command
 from cleanclip_gui.jobs.run_names import write_name
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
-from cleanclip_gui.report.claims_view import NOT_TESTED, VERDICT
+from cleanclip_gui.report.claims_view import CHECKED_BY, NOT_TESTED, VERDICT
 from cleanclip_gui.report.dialogs import VerifyDialog, WriteDialog
 from cleanclip_gui.report.missing import missing
 from cleanclip_gui.report.parts import (
@@ -216,7 +216,7 @@ def test_a_claim_is_read_its_place_shown_and_another_checkpoint_takes_it_away(
     ]
     assert texts[:2] == [claim.sentence, f"{100 * claim.rate.value:.1f} %"]
     assert " to " in texts[2]
-    assert texts[3] == claim.holds_by
+    assert texts[3] == CHECKED_BY[claim.holds_by]
     assert claim.evidence[0] in station.claims.basis.text()
     groups = {head.text(0): head for head in tree._heads()}
     assert next(iter(groups)) == VERDICT

@@ -342,7 +342,7 @@ class _Reading:
         self.sources.places[id_] = CheckpointFiles(None, None)
         self.sources.notes.append(
             f"{name} is known from its scan alone: size, architecture and file safety are not "
-            "known. Measure it with `cleanclip evaluate --keep` to have them."
+            "known, as nobody opened the file for this report."
         )
         return id_
 
