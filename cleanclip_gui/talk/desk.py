@@ -243,7 +243,7 @@ class TalkDesk(QObject):
             Command(
                 "talk.evidence", "From a suspicion to &evidence", _MENU,
                 partial(self.start_shipped, "evidence"),
-                "Station by station: scan, sticker, CleanCLIP, and a bundle that others check.",
+                "Station by station: a scan, CleanCLIP, and a bundle that others can check.",
                 "report", "", 2,
             ),
             Command(
