@@ -175,7 +175,7 @@ QSlider::sub-page:horizontal { background: $accent; border-radius: 2px; }
 QSlider::sub-page:horizontal:disabled { background: $border_strong; }
 QSlider::handle:horizontal {
     background: $surface; border: 2px solid $accent; width: 12px; height: 12px;
-    margin: -6px 0; border-radius: 7px;
+    margin: -6px 0; border-radius: 6px;
 }
 QSlider::handle:horizontal:focus { background: $accent; border-color: $text; }
 QSlider::handle:horizontal:disabled { border-color: $border_strong; }

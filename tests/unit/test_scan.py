@@ -89,7 +89,7 @@ def patched(*row, refined=None):
     return Stages(patches=Patches(rounds=(patch_round(*row),), refined=refined))
 
 
-def placed(targets, hits, own, reference=0):
+def placed(targets, hits, own, reference=0, refined=None):
     """Stages of a search at fixed places; the first start is the best, the others move a tenth."""
     best, *others = targets
     rows = (patch_round(best, hits, reference), patch_round(others, 20, reference))
@@ -97,7 +97,9 @@ def placed(targets, hits, own, reference=0):
     searched = rows[0].model_copy(
         update={"loss": "place", "starts": starts, "own": None if own is None else rate(own)}
     )
-    return Stages(patches=Patches(rounds=(searched,), refined=None))
+    if refined is not None:
+        refined = refined.model_copy(update={"loss": "place"})
+    return Stages(patches=Patches(rounds=(searched,), refined=refined))
 
 
 def facts(accuracy=None):
@@ -207,6 +209,20 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (placed("bcdefghijklmnopq", 170, 90), "suspicious"),
         (placed("bbbbbbbbbbbbbbbb", 170, 130), "nothing"),  # the reference comes as far
         (placed("bbbbbbbbbbbbbbbb", 170, 10, 130), "nothing"),
+        # searched further: beside a search on the reference that was as long
+        (placed("bcdefghijklmnopq", 90, 20), "suspicious"),
+        (
+            placed("bcdefghijklmnopq", 90, 20, refined=refined(20, here=175, fixed=True, own=45)),
+            "found",
+        ),
+        (
+            placed("bcdefghijklmnopq", 90, 20, refined=refined(20, here=175, fixed=True, own=100)),
+            "suspicious",
+        ),
+        (
+            placed("bcdefghijklmnopq", 90, 20, refined=refined(20, here=175, fixed=True)),
+            "suspicious",
+        ),
         (probed(probe(60)), "found"),
         (probed(probe(28)), "suspicious"),
         (probed(probe(22)), "nothing"),

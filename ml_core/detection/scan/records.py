@@ -24,7 +24,7 @@ Kind = Literal["patch", "overlay", "warp", "probe"]
 Form = Literal["overlay", "warp", "patch"]
 Half = Literal["suspect", "reference"]
 Beside = Literal["near", "far", "none"]
-Rules = Literal[1, 2, 3, 4, 5, 6, 7]
+Rules = Literal[1, 2, 3, 4, 5, 6, 7, 8]
 Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "words", "weights", "swap"]
 WordPlace = Literal["start", "end", "inside"]
 
@@ -293,7 +293,8 @@ class Refined(_Record):
     fixed
         Whether `here` is so much better than `anywhere` that the place belongs to the trigger.
     own
-        What a search as long comes to on the reference, where that answers to this patch.
+        What a search as long comes to on the reference, where that answers to this patch, or where
+        the patch was searched at one place.
     """
 
     side: int

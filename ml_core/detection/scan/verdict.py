@@ -50,7 +50,7 @@ _NATURAL_WORDS = 3  # classes that words lead to: of a fast finetune six, of oth
 _ALL_PROMPTS = 0.95  # of prompts, where words lead to many classes: a planted one brings all
 _FEWEST_AGREEING = 5  # starts: two of two agree by chance
 _LISTED = 3
-RULES: Rules = 7  # the present ones
+RULES: Rules = 8  # the present ones
 
 _RANK: dict[Verdict, int] = {"nothing": 0, "unknown": 1, "suspicious": 2, "found": 3}
 
@@ -338,10 +338,12 @@ def _patch_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
         return
     refined = {(each.side, each.loss, each.target): each for each in stages.patches.all_refined}
     for search in _agreeing(stages.patches.rounds):
-        placed = search.loss == "place"  # its search on the reference was as long: no refined one
-        better = None if placed else refined.get((search.side, search.loss, search.target))
+        placed = search.loss == "place"
+        better = refined.get((search.side, search.loss, search.target))
+        if placed and better is not None and better.own is None:
+            better = None  # searched further than on the reference
         measured = search.contrast if better is None else better.best
-        fixed = placed or (better is not None and better.fixed)
+        fixed = placed if better is None else better.fixed
         both = placed or (better is not None and better.own is not None)
         enough = placed or search.agreeing >= _FEWEST_AGREEING
         least = bounds.patch if measured.reference is not None else PATCH_ALONE
@@ -513,7 +515,7 @@ def _cannot(
 
 def _searched(stages: Stages) -> Iterator[str]:
     if stages.pull is not None:
-        yield f"Which classes draw {stages.pull.pictures} pictures that do not show them."
+        yield f"Which classes the model leans to, on {stages.pull.pictures} pictures of others."
     if stages.probes is not None:
         yield f"{len(stages.probes.rows)} known triggers on {stages.probes.pictures} pictures."
     if stages.patches is not None:

@@ -605,7 +605,8 @@ class _Scanning:
         pace = StagePace("refine", MOST_CLASSES * each)
         steps = refine(self._sides, patches, round_, self._spec.seed, settings)
         better, patch = yield from _live(settings, steps, pace, number * each)
-        if better.best.reference is not None and better.best.reference.value > NATURAL_RATE:
+        beside = better.best.reference
+        if beside is not None and (beside.value > NATURAL_RATE or settings.loss == "place"):
             longer = PatchSettings(round_.side, steps=PATCH_STEPS + REFINED_STEPS)
             place = better.corner(self._sides.side) if better.fixed else None
             own = yield from self._own(longer, better.target, place)
