@@ -383,7 +383,12 @@ class ScanStation(QWidget):
         self.try_button = bind(attempt, actions["scan.try"], text=True)
         self.clean_button = bind(push_button(), actions["scan.clean"], text=True, icon=True)
         self.export_button = bind(push_button(), actions["scan.export"], text=True, icon=True)
-        acts = FoldingRow(self.try_button, self.clean_button, self.export_button)
+        self.compare_button = push_button(
+            "Choose a reference…", self.setup.reference.kind.showPopup
+        )
+        acts = FoldingRow(
+            self.try_button, self.clean_button, self.compare_button, self.export_button
+        )
         self.live = LiveView()
         self.result = ResultView(acts)
         self.result.setObjectName("scan.result")
@@ -600,6 +605,7 @@ class ScanStation(QWidget):
         self.result.show_scan(scan, patches)
         for button in (self.try_button, self.clean_button):
             button.setVisible(self._trigger is not None)
+        self.compare_button.setVisible(scan.reference is None)
         self.context.settings.add_scan(folder, scan)
         self._list_scans()
         self._show_page(RESULT)

@@ -369,12 +369,16 @@ def test_a_result_that_lacks_something_is_shown_without_it(station, tmp_path):
     shown = station.result
     result(station, tmp_path, reference=False)
     assert "Reference: none" in shown.facts.text()
+    station.compare_button.click()
+    assert station.setup.reference.kind.view().isVisible()
+    station.setup.reference.kind.hidePopup()
     assert not shown.overlays_section.isVisible()
     assert not shown.swap_section.isVisible()
     assert shown.probes.rows.rows[0].cells[3].text == "–"
     odd = stages().model_copy(update={"weights": Weights(image=None, text=0.5, most=())})
     suspect = scan().suspect.model_copy(update={"name": "a\u202e<b>bold</b>" * 40})
     folder = result(station, tmp_path, stages=odd, suspect=suspect)
+    assert station.compare_button.isHidden()
     assert "image encoder not a number, text encoder 50" in shown.weights.text()
     assert "\u202e" not in shown.facts.text()
     assert shown.facts.textFormat() == Qt.TextFormat.PlainText
