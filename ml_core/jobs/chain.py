@@ -36,6 +36,7 @@ from ml_core.reading.errors import CancelledError, InputError
 
 TAKEN_OVER = Message("Its result exists already; it is not run again.")
 _MOST_EXAMPLES = 100_000_000  # of a recipe
+_KEPT_BACK = 10  # one of so many pairs is kept for the rebound test, where there are few
 
 
 def passed_on(events: Generator[Event, None, None]) -> Generator[Event, None, Done]:
@@ -168,6 +169,35 @@ def matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event
         f"{examples[0]} examples instead of {examples[1]}."
     )
     return job.model_copy(update={"recipe": fitted})
+
+
+def spared(job: CleanSpec, control: Control) -> Generator[Event, None, CleanSpec]:
+    """The job with as many steps over fewer pairs, where its own set has too few.
+
+    A tenth of them is kept from it: the rebound test needs pairs that the cleaning never saw.
+    """
+    pairs, recipe = job.pairs, job.recipe
+    if pairs is None or pairs.kind == "demo" or recipe.facts.data not in ("pairs", "images"):
+        return job
+    if recipe.facts.data == "images" and job.training_images is not None:
+        return job
+    whole = recipe.model_copy(update={"pairs": _MOST_EXAMPLES, "epochs": 1})
+    try:
+        there = yield from _examples(job.model_copy(update={"recipe": whole}), control)
+    except (InputError, CancelledError):  # the run meets it too, and says so
+        return job
+    kept = there // _KEPT_BACK if pairs.n is None else 0
+    if there - kept >= recipe.pairs or there - kept < recipe.batch_size:
+        return job
+    fitted = fitted_budget(recipe, recipe.total_steps, there - kept)
+    epochs = "once" if fitted.epochs == 1 else f"{fitted.epochs} times"
+    yield Message(
+        f"There are {there} pairs, fewer than the {recipe.pairs} of the recipe: "
+        f"{fitted.pairs} are shown {epochs}, in {fitted.total_steps} steps"
+        + (f"; {kept} are kept for the rebound test." if kept else ".")
+    )
+    part = pairs.model_copy(update={"n": there - kept}) if kept else pairs
+    return job.model_copy(update={"recipe": fitted, "pairs": part})
 
 
 def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:

@@ -27,7 +27,15 @@ from ml_core.jobs.auto import (
     words,
 )
 from ml_core.jobs.auto.choice import Round, best_round, choice, is_found
-from ml_core.jobs.chain import TAKEN_OVER, cleaned, held_out, rebounded, scanned, stopped_by_hand
+from ml_core.jobs.chain import (
+    TAKEN_OVER,
+    cleaned,
+    held_out,
+    rebounded,
+    scanned,
+    spared,
+    stopped_by_hand,
+)
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.journal import check_result, read_json, write_json
 from ml_core.jobs.opening import open_model
@@ -287,7 +295,7 @@ class _Chain:
                 return words.about_round(self._rounds[-1])
 
             job = self._job(recipe, name)
-            work = cleaned(job, self._control, overwrite=self._overwrite)
+            work = self._cleaning(job)
             title = f"Round {number}: {title}"
             step = AutoStep(kind="clean", round=number, title=title, folder=name, why=why)
             done = yield from self._step(step, work, take)
@@ -295,6 +303,12 @@ class _Chain:
                 break
             failed.append(offered(method))
         return done
+
+    def _cleaning(self, job: CleanSpec) -> Step:
+        """Clean, with pairs left for the rebound test."""
+        if job.minutes is None:
+            job = yield from spared(job, self._control)
+        return (yield from cleaned(job, self._control, overwrite=self._overwrite))
 
     def _choice(self, failed: Collection[Method]) -> tuple[Recipe, str] | None:
         """The recipe of a round by what is known, and why."""

