@@ -14,7 +14,7 @@ from ml_core.reports.arithmetic import counts_of, judged
 from ml_core.reports.bundle_files import Files
 from ml_core.reports.derive import FACTS, holdouts_of, rebound_of
 from ml_core.reports.verify.derived import MALFORMED, first_difference
-from tests.evidence_samples import checkpoint, minimal
+from tests.evidence_samples import checkpoint, cleaning, minimal
 
 
 def _point(step: int, hits: int, n: int = 100) -> dict[str, Any]:
@@ -81,4 +81,18 @@ def test_a_checkpoint_may_be_named_with_its_adapter(name: str, place: str | None
     files = Files(evidence, lambda path, *_: json.dumps(record).encode())
     ((_, stated, derived),) = FACTS["checkpoints"][0](files, "cleaned")
     difference = first_difference(stated, derived)
+    assert (difference and difference[0]) == place
+
+
+@pytest.mark.parametrize(("taken", "place"), [(100, None), (60, None), (101, "/pairs")])
+def test_a_run_takes_the_pairs_that_there_are_and_no_more_than_its_recipe(
+    taken: int, place: str | None
+) -> None:
+    recipe = {"method": "cleanclip", "pairs": 100}
+    written = {"recipe.json": recipe, "result.json": {"recipe": recipe | {"pairs": taken}}}
+    facts = cleaning(files={"result": "result.json", "recipe": "recipe.json"}, result=None)
+    evidence = minimal()[0].model_copy(update={"jobs": {"job-1": facts}})
+    files = Files(evidence, lambda path, *_: json.dumps(written[path]).encode())
+    pairs = [pair for pair in FACTS["jobs"][0](files, "job-1") if pair[0].endswith("#/recipe")]
+    difference = first_difference(*pairs[0][1:])
     assert (difference and difference[0]) == place
