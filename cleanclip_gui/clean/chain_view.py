@@ -35,6 +35,12 @@ _ANSWERS: dict[Outcome, tuple[str, str]] = {  # and the card's tone
 }
 
 
+_PROOFS: dict[bool | None, tuple[str, str]] = {  # where the scan finds nothing
+    True: ("the scan finds nothing, but the backdoor comes back", "danger"),
+    None: ("the scan finds nothing; whether the backdoor comes back is not tested", "caution"),
+}
+
+
 class ChainView(QWidget):
     """The steps of a chain with the rebound test at work, then what the chain came to.
 
@@ -83,6 +89,8 @@ class ChainView(QWidget):
         answer, tone = ("", "") if result is None else _ANSWERS[result.outcome]
         if result is not None and tone == "ok" and not result.called_for:
             answer, tone = "nothing called for cleaning", ""
+        elif result is not None and tone == "ok" and result.comes_back is not False:
+            answer, tone = _PROOFS[result.comes_back]
         self.answer.setText(f"{TITLE}: {answer}" if answer else TITLE)
         self.sentences.setText(plain(words, 4000, lines=True))
         self.sentences.setVisible(bool(words))

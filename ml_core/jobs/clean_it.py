@@ -105,6 +105,7 @@ class _Chain:
         self._scans: dict[int, tuple[Path, Scan]] = {}  # by round
         self._working: dict[int, list[Trigger]] = {}  # triggers of each scan
         self._proofs: list[str] = []
+        self._comes_back: bool | None = None
         opened = open_model(base)
         reference = None if base.reference is None else open_checkpoint(base.reference)
         self._sha256 = opened.inspection.sha256
@@ -164,6 +165,7 @@ class _Chain:
             checkpoint=best.checkpoint if best else None,
             outcome=best.outcome if best else "worse" if self._rounds else "not_scanned",
             called_for=words.called_for(first, named),
+            comes_back=self._comes_back,
             sentences=tuple(
                 sentence[:MOST_CHARACTERS]
                 for sentence in words.sentences(first, named, self._rounds, best, self._proofs)
@@ -364,9 +366,15 @@ class _Chain:
 
         def take(record: dict[str, Any]) -> str:
             self._proofs.append(about(record))
+            if step.kind == "rebound":
+                self._comes_back = not record["stays_clean"]
             return self._proofs[-1]
 
-        return (yield from self._step(step, self._proving(step), take))
+        done = yield from self._step(step, self._proving(step), take)
+        if done.status == "failed" and step.folder and self._attack()["trigger"] is not None:
+            self._proofs.append(words.not_tested(step.kind, done.error))
+            yield self.saved()
+        return done
 
     def _proving(self, step: AutoStep) -> Step:
         if not step.folder:

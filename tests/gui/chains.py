@@ -70,12 +70,16 @@ def events(until: int) -> list[Event]:
 
 
 def keep(
-    folder: Path, spec: AutoSpec, steps: Sequence[AutoStep], best: str | None = None
+    folder: Path,
+    spec: AutoSpec,
+    steps: Sequence[AutoStep],
+    best: str | None = None,
+    comes_back: bool | None = False,
 ) -> dict[str, Any]:
     """What the job leaves in its folder, returned as it tells it at its end."""
     result = AutoResult(
         spec=spec, steps=tuple(steps), best=best, checkpoint=None, outcome="nothing_found",
-        sentences=SENTENCES, seconds=300.0,
+        comes_back=comes_back, sentences=SENTENCES, seconds=300.0,
     )  # fmt: skip
     (folder / AUTO_FILE).write_text(result.model_dump_json())
     return json.loads(result.model_dump_json())

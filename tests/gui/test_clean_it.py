@@ -296,6 +296,19 @@ def test_a_model_that_needed_no_cleaning(panel):
     assert panel.chain.sheet.property("tone") == ""
 
 
+def test_an_answer_says_whether_the_backdoor_comes_back(panel):
+    run_to_the_end(panel)
+    chain = panel.run.on_show.chain
+    for comes_back, words, tone in (
+        (False, "the same scan finds nothing", "ok"), (True, "but the backdoor comes", "danger"),
+        (None, "is not tested", "caution"),
+    ):  # fmt: skip
+        chain.result = chain.result.model_copy(update={"comes_back": comes_back})
+        panel.show_run()
+        assert words in panel.chain.answer.text()
+        assert panel.chain.sheet.property("tone") == tone
+
+
 def test_only_runs_of_the_runs_folder_are_moved_to_the_trash(panel, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))  # the trash
     folder = run_to_the_end(panel)

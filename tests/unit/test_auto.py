@@ -153,6 +153,7 @@ def test_few_pairs_are_shown_more_often_and_some_are_left_for_the_rebound_test(
     base = spec.base.model_copy(update={"pairs": own})
     events, done = events_of(spec.model_copy(update={"base": base}))
     assert {step.kind: step.status for step in result_of(done).steps}["rebound"] == "finished"
+    assert result_of(done).comes_back is not None
     folder = Path(spec.base.output_dir) / "round-1"
     job = read_spec(folder / "spec.json")
     assert (job.recipe.total_steps, job.recipe.epochs, job.pairs.n) == (6, 3, 18)
@@ -252,6 +253,19 @@ def test_what_fails_is_a_step_that_says_why_and_the_rest_goes_on(spec, say):
     assert "fewer than the batch size" in result.steps[1].sentence
     assert result.steps[2].why.startswith("Stamped finetuning could not run.")
     assert "could not be scanned before cleaning" in told(result)
+    assert "Not tested" not in told(result)  # no trigger is known
+
+
+def test_a_proof_that_could_not_be_run_is_named(spec, say, monkeypatch):
+    def rebounded(*_: object, **__: object) -> Iterator[Event]:
+        raise InputError("No pair is left.")
+        yield
+
+    monkeypatch.setattr("ml_core.jobs.clean_it.rebounded", rebounded)
+    say("found", "nothing")
+    result = result_of(finished(spec))
+    assert "Not tested: whether the backdoor comes back. No pair is left." in told(result)
+    assert (result.outcome, result.comes_back) == ("nothing_found", None)
 
 
 def test_a_step_that_has_become_another_job_is_done_anew(spec, say):

@@ -114,6 +114,8 @@ class AutoResult(_Record):
     called_for
         Whether anything called for cleaning: somebody named a trigger, or the first scan did not
         end with nothing found.
+    comes_back
+        Whether the rebound test brought the backdoor back; None where it was not tested.
     sentences
         The answer for the screen: what was found, what is left, what it cost, what else there is.
     checkpoint_sha256, reference_sha256
@@ -127,6 +129,7 @@ class AutoResult(_Record):
     checkpoint: str | None
     outcome: Outcome
     called_for: bool = True
+    comes_back: bool | None = None
     sentences: tuple[Sentence, ...] = Field(max_length=64)
     seconds: float
     checkpoint_sha256: str | None = None

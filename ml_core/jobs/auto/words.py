@@ -8,6 +8,7 @@ from typing import Any
 from ml_core.detection.scan.records import Scan
 from ml_core.detection.scan.verdict import is_near
 from ml_core.figures import percent
+from ml_core.jobs.auto import StepKind
 from ml_core.jobs.auto.choice import MOST_LOST, Round, is_found
 
 STOPPED = (
@@ -37,11 +38,22 @@ def about_round(cleaned: Round) -> str:
 
 def about_rebound(record: Record) -> str:
     """The highest success rate of a rebound test."""
-    highest = percent(record["worst"]["max_asr"])
+    highest, steps = percent(record["worst"]["max_asr"]), record["steps"]
+    if record["stays_clean"]:
+        return (
+            f"Within {steps} steps of finetuning on clean data, the attack success rate reached "
+            f"{highest} at most."
+        )
     return (
-        f"Within {record['steps']} steps of finetuning on clean data, the attack success rate "
-        f"reached {highest} at most."
+        f"The backdoor comes back: within {steps} steps of finetuning on clean data, the attack "
+        f"success rate reached {highest}."
     )
+
+
+def not_tested(kind: StepKind, error: str) -> str:
+    """What is not known because a proof could not be run."""
+    what = "whether the backdoor comes back" if kind == "rebound" else "other forms of the trigger"
+    return f"Not tested: {what}. {error}"
 
 
 def about_holdouts(record: Record) -> str:
