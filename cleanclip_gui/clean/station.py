@@ -824,6 +824,8 @@ class CleanStation(QWidget):
     def _on_checkpoint_change(self, facts: ShownCheckpoint | None) -> None:
         self.run.forget_estimate()
         self._accepted.clear()
+        if facts is not None:
+            self.setup.data.suit(facts.of_demo)
         self._show_pretraining()
         self.run.follow(facts, keep=self.proof.is_running)
 

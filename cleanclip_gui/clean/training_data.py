@@ -134,6 +134,11 @@ class TrainingData(QWidget):
             edit.setAcceptDrops(False)
         self._name_path()
 
+    def suit(self, of_demo: bool) -> None:
+        """Begin with the demo's data for a model of the demo, else with the user's own."""
+        if not self.path.path() and not self.folder_path.path():
+            (self.demo if of_demo else self.table).setChecked(True)
+
     def set_data(self, data: Data) -> None:
         """Ask for what a method trains on.
 

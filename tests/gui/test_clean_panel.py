@@ -46,6 +46,8 @@ def texts(panel, *commands):
 def test_a_rate_that_may_destroy_the_checkpoint_is_asked_about_once(panel, session):
     known = {"of_demo": False, "pretraining": Pretraining(5e-4, "RN50", "architecture")}
     session.checkpoint = facts(session.checkpoint.path, **known)
+    assert panel.setup.data.table.isChecked()  # the demo's pairs are no other model's
+    panel.setup.data.demo.setChecked(True)
     answers = Answers(yes=False).take_over(panel.context.prompts)
     panel.form.set_preset("quick")
     panel.start_button.click()
@@ -59,6 +61,7 @@ def test_a_rate_that_may_destroy_the_checkpoint_is_asked_about_once(panel, sessi
         runner_of(panel).end(Done("cancelled"))
         assert len(answers.asked) == count
     session.checkpoint = facts(session.checkpoint.path, **known)  # another one
+    panel.setup.data.demo.setChecked(True)
     panel.start()
     assert len(answers.asked) == 3
 
@@ -209,6 +212,7 @@ def test_no_estimate_before_it_is_measured(qtbot, panel, session):
 
 def test_a_run_of_hours_can_be_shortened(panel, session):
     session.checkpoint = facts(session.checkpoint.path, of_demo=False)
+    panel.setup.data.demo.setChecked(True)
     for hours, there in ((30, 100_000), (0.9, 100_000), (30, 2000)):
         panel.form.set_method("cleanclip")
         panel.form.set_preset("paper")
