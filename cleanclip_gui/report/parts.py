@@ -59,6 +59,8 @@ class ReportPart:
         For a measurement: whether a trigger was stamped.
     proofs
         For a run: the files of its proofs.
+    cleaned
+        SHA-256 of what a run made, or of that which a scan after it is about.
     later
         A sentence if it is only read when the bundle is written.
     """
@@ -70,6 +72,7 @@ class ReportPart:
     role: Literal["", "suspect", "reference"] = ""
     with_trigger: bool = False
     proofs: tuple[str, ...] = ()
+    cleaned: str = ""
     later: str = ""
 
     @property
@@ -115,9 +118,9 @@ def parts_of(
     if not sha256:
         return ()
     parts: list[ReportPart] = []
-    for of_kind in (
-        _measurements(sha256), _scans(sha256, scans), _runs(sha256, runs)
-    ):  # fmt: skip
+    made = tuple(_runs(sha256, runs))
+    of_made = {part.cleaned for part in made if part.cleaned}
+    for of_kind in (_measurements(sha256), _scans(sha256, of_made, scans), made):
         parts += sorted(of_kind, key=lambda part: part.begun, reverse=True)[:_MOST]
     return tuple(parts)
 
@@ -134,10 +137,15 @@ def usually_chosen(parts: Sequence[ReportPart], shown: Iterable[str]) -> frozens
     folders = {Path(folder) for folder in shown if folder}
     groups: dict[tuple[str, str], list[ReportPart]] = {}
     for part in parts:
-        groups.setdefault((part.kind, part.role), []).append(part)
+        about = part.cleaned if part.kind == "scan" else part.role
+        groups.setdefault((part.kind, about), []).append(part)
     for group in groups.values():
         ready = [part for part in group if not part.later] or group
         chosen.add(next((part.folder for part in ready if part.folder in folders), ready[0].folder))
+    made = {part.cleaned for part in parts if part.kind == "run" and part.folder in chosen}
+    for part in parts:  # the scan after a run that does not go in
+        if part.kind == "scan" and part.cleaned and part.cleaned not in made:
+            chosen.discard(part.folder)
     return frozenset(chosen)
 
 
@@ -159,12 +167,17 @@ def _measurements(sha256: str) -> Iterator[ReportPart]:
         )  # fmt: skip
 
 
-def _scans(sha256: str, scans: Sequence[PastResult]) -> Iterator[ReportPart]:
+def _scans(
+    sha256: str, cleaned: Container[str], scans: Sequence[PastResult]
+) -> Iterator[ReportPart]:
     for scan in scans:
         folder = Path(scan.folder)
-        if scan.sha256 != sha256 or not (folder / SCAN_FILE).is_file():
+        after = scan.sha256 in cleaned
+        if not (after or scan.sha256 == sha256) or not (folder / SCAN_FILE).is_file():
             continue
-        yield ReportPart("scan", folder, plain(scan.answer, 90) or "Scan", scan.made)
+        title = ("After cleaning: " if after else "") + (plain(scan.answer, 90) or "Scan")
+        of_made = scan.sha256 if after else ""
+        yield ReportPart("scan", folder, title, scan.made, cleaned=of_made)
 
 
 def _runs(sha256: str, others: Iterable[Path]) -> Iterator[ReportPart]:
@@ -183,7 +196,10 @@ def _runs(sha256: str, others: Iterable[Path]) -> Iterator[ReportPart]:
             for side in ("before", "after")
         )
         proofs = tuple(name for name in (REBOUND_FILE, HOLDOUTS_FILE) if (folder / name).is_file())
-        part = ReportPart("run", folder, plain(title, 100), _changed(folder / RESULT_FILE))
+        part = ReportPart(
+            "run", folder, plain(title, 100), _changed(folder / RESULT_FILE),
+            cleaned=str(result.get("checkpoint_sha256") or ""),
+        )  # fmt: skip
         yield replace(part, proofs=proofs, later="" if complete else OLDER)
 
 

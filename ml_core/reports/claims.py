@@ -426,7 +426,7 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
         item for item in rates
         if item.metric in _ATTACKS and role_of(material, item.measurement) == "suspect"
     ]  # fmt: skip
-    scans = [item for item in headlines if isinstance(item, QuotedClaim) and item.topic == "scan"]
+    scans = _scans_of(material, headlines, cleaned=False)
     compared = ""
     if attacks:
         # The one that says most: of a trigger that works, beside a reference, on most pictures.
@@ -518,9 +518,25 @@ def _on_references(
     ]
 
 
+def _scans_of(
+    material: Material, headlines: Sequence[Claim], *, cleaned: bool
+) -> list[QuotedClaim]:
+    """What scans say of cleaned checkpoints, or of the others."""
+    quoted = (item for item in headlines if isinstance(item, QuotedClaim) and item.topic == "scan")
+    roles = {id_: facts.role for id_, facts in material.checkpoints.items()}
+    return [
+        item for item in quoted
+        if (roles.get(_scan_of(material, item).suspect) == "cleaned") is cleaned
+    ]  # fmt: skip
+
+
+def _scan_of(material: Material, claim: QuotedClaim) -> ScanFacts:
+    return next(scan for scan in material.scans.values() if scan.files["scan"] in claim.evidence)
+
+
 def _search_words(material: Material, claim: QuotedClaim) -> str:
     """What a scan says of which model, in a clause."""
-    facts = next(scan for scan in material.scans.values() if scan.files["scan"] in claim.evidence)
+    facts = _scan_of(material, claim)
     id_ = next(key for key, scan in material.scans.items() if scan is facts)
     how = _in_other_arithmetic(material.scan_records[id_].precision)
     return f"the scan of {name_of(material, facts.suspect)}{how} says “{facts.title}”"
@@ -563,16 +579,20 @@ def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
                 f"{signed(100 * low)} to {signed(100 * high)})"
             )
         parts.append(part)
+    for scan in _scans_of(material, headlines, cleaned=True)[:1]:
+        parts.append(f"the scan says “{_scan_of(material, scan).title}”")
     rebound = next(
         (item for item in headlines if isinstance(item, QuotedClaim) and item.topic == "rebound"),
         None,
     )
     if rebound is not None:
-        stays = bool(rebound.quotes["/stays_clean"])
-        parts.append(
-            "it stays clean in the rebound test" if stays
-            else "it was not shown to stay clean in the rebound test"
-        )  # fmt: skip
+        highest = rebound.quotes.get("/worst/max_asr")
+        part = "it stays clean in the rebound test"
+        if not rebound.quotes["/stays_clean"]:
+            part = "it was not shown to stay clean in the rebound test"
+            if isinstance(highest, float):
+                part = f"in the rebound test the attack success rate reaches {percent(highest)}"
+        parts.append(part)
     if not parts:
         return f"{name} was cleaned, and neither accuracy nor attack could be measured."
     *first, last = parts
@@ -583,10 +603,14 @@ def _not_tested(material: Material) -> Iterator[str]:
     """What nobody looked at."""
     measured = material.measurements.values()
     roles = {item.role for item in material.checkpoints.values()}
+    said: set[str] = set()
     if not material.scans:
         yield "Unknown triggers: no scan was made."
     for facts in material.scans.values():
         for sentence in facts.not_searched:
+            if sentence in said:
+                continue
+            said.add(sentence)
             yield f"The scan did not search: {sentence[:1].lower()}{sentence[1:]}"
     if "cleaned" in roles:
         if not any("rebound" in job.files for job in material.jobs.values()):

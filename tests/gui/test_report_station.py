@@ -280,6 +280,10 @@ def test_what_is_on_show_or_the_newest_of_each_kind_goes_in():
     assert usually_chosen(parts, ()) == {Path("new"), Path("m"), Path("r")}
     assert Path("old") in usually_chosen(parts, ("old", ""))
     assert usually_chosen(parts[2:3], ()) == {Path("older")}
+    run = ReportPart("run", Path("cleaned"), "", 5.0, cleaned="c")
+    after = ReportPart("scan", Path("scan"), "", 6.0, cleaned="c")  # of what that run made
+    assert usually_chosen((after, run, *parts), ()) >= {Path("cleaned"), Path("scan")}
+    assert Path("scan") not in usually_chosen((after, run, *parts), ("old", ""))
 
 
 def test_a_part_is_left_out_and_what_cannot_be_read_is_one_sentence(station, qtbot, tmp_path):
