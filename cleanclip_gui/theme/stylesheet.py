@@ -115,7 +115,7 @@ QLineEdit, QPlainTextEdit, QTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {
 }
 QLineEdit, QPlainTextEdit, QTextEdit { placeholder-text-color: $muted; }
 QLineEdit { padding: 5px 8px; min-height: 18px; }
-QSpinBox, QDoubleSpinBox { padding: 4px 8px 3px 8px; min-height: 21px; }
+QSpinBox, QDoubleSpinBox { padding: 4px 8px 3px 8px; min-height: 18px; }
 QPlainTextEdit, QTextEdit { padding: 4px; }
 QLineEdit:hover, QSpinBox:hover, QDoubleSpinBox:hover, QComboBox:hover { border-color: $accent; }
 QLineEdit:focus { border: 2px solid $focus; padding: 4px 7px; }
