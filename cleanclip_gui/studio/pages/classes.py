@@ -102,6 +102,7 @@ class ClassesPage(QWidget):
         self.classes.narrowest = 96
         self.heading = Label("What triggered images become", "heading")
         self.becomes = RowsTable("What triggered images become", _BECOMES)
+        self.becomes.narrowest = 96
         self.everything = push_button("All other classes", self._on_everything_clicked)
         self._lay_out()
         self.classes.row_chosen.connect(self._on_class_chosen)
