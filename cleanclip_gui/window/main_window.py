@@ -886,7 +886,6 @@ class MainWindow(QMainWindow):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Load torch in the inference thread as soon as the window is on screen."""
         super().showEvent(event)
-        self.status.start()
         QTimer.singleShot(0, self.inference, self.inference.start)
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
@@ -939,7 +938,6 @@ class MainWindow(QMainWindow):
         self.hide()
         for dialog in self.findChildren(QDialog):
             dialog.reject()
-        self.status.stop()
         self.inference.end()  # or the next question would start a thread that has not begun yet
         threads.close_all(left)
 

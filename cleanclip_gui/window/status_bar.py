@@ -1,4 +1,4 @@
-"""The status bar: what is going on, the running job, arithmetic, memory, device; and the log."""
+"""The status bar: what is going on, the running job, arithmetic, device; and the log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import psutil
-from PySide6.QtCore import QEvent, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QObject, Signal
 from PySide6.QtGui import QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QProgressBar, QStatusBar, QWidget
 
@@ -16,7 +16,7 @@ from cleanclip_gui.widgets.controls import Label, named, push_button
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain
 
-_MEMORY_EVERY_MS = 2000
+_WHERE = "Where models are run."
 
 
 class StatusBar(QStatusBar):
@@ -35,10 +35,6 @@ class StatusBar(QStatusBar):
         self.progress.setTextVisible(False)
         self.progress.setRange(0, 1000)
         self.speed = named(Label("", "subtle"), "How the model is computed")
-        self.memory = Label("", "subtle")
-        self.memory.setToolTip("Memory of this window's process")
-        self.memory.setMinimumWidth(theme.px(72))
-        self.memory.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.device = named(QComboBox(), "Device")
         self.device.setProperty("quiet", True)
         self._held = ""
@@ -46,25 +42,13 @@ class StatusBar(QStatusBar):
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.device.activated.connect(self._on_activated)
         self.addWidget(self.busy)
-        for widget in (self.job, self.progress, self.speed, self.memory, self.device):
+        for widget in (self.job, self.progress, self.speed, self.device):
             self.addPermanentWidget(widget)
         self.device.hide()  # until it is known what there is
-        self._process = psutil.Process()
-        self._timer = QTimer(self)
-        self._timer.setInterval(_MEMORY_EVERY_MS)
-        self._timer.timeout.connect(self._on_memory)
+        self.device.installEventFilter(self)
         self.hold_device("")
         self.set_speed(("", ""))
         self.set_job("", 0.0)
-        self._on_memory()
-
-    def start(self) -> None:
-        """Begin to watch the memory."""
-        self._timer.start()
-
-    def stop(self) -> None:
-        """Stop watching."""
-        self._timer.stop()
 
     def set_job(self, text: str, fraction: float) -> None:
         """Show the running job and how far the whole of it is; no text is no job."""
@@ -98,14 +82,17 @@ class StatusBar(QStatusBar):
         """Forbid changing the device and show why; empty allows it again."""
         self._held = reason
         self.device.setEnabled(self.device.count() > 1 and not reason)
-        self.device.setToolTip(reason or "Where models are run")
         self.device.setAccessibleDescription(reason)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Say in the tool tip of the device how much memory the window has by now."""
+        if event.type() == QEvent.Type.ToolTip:
+            used = bytes_text(psutil.Process().memory_info().rss)
+            self.device.setToolTip(f"{self._held or _WHERE} This window has {used} of memory.")
+        return super().eventFilter(watched, event)
 
     def _on_activated(self, index: int) -> None:
         self.device_chosen.emit(self.device.itemData(index))
-
-    def _on_memory(self) -> None:
-        self.memory.setText(bytes_text(self._process.memory_info().rss))
 
 
 _MAX_LINES = 5000
