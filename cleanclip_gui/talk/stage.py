@@ -139,7 +139,7 @@ class Stage(QWidget):
         """What the card leaves."""
         bottom = self._card.widget.y() if self._card is not None else self.height()
         edge = theme.SPACE_L + theme.space(24)  # as the words of the card
-        return QRectF(edge, edge, self.width() - 2 * edge, bottom - edge)
+        return QRectF(edge, theme.SPACE_L, self.width() - 2 * edge, bottom - theme.SPACE_L)
 
     def _main_area(self) -> QRectF:
         """Where the large picture is: five eighths of the width if there are others."""
