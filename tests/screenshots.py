@@ -15,7 +15,7 @@ names of the commands' actions. So one script serves the program before and afte
 
 What would differ from one run to the next is fixed: the folder of the user's files and of the
 shipped ones, the time zone, how many threads compute, the arithmetic (which is else chosen by its
-speed), the memory in the status bar and the times in the log. The demo has fewer test images.
+speed) and the times in the log. The demo has fewer test images.
 """
 
 from __future__ import annotations
@@ -1078,14 +1078,10 @@ def _play_in_window(story: str, folder: Path, only: Sequence[str]) -> int:
 
 def _fix_what_varies() -> None:
     """Take away what differs from one run to the next on the same machine."""
-    import psutil
-
     from ml_core import paths
     from ml_core.data import pictures
     from ml_core.evaluation import speed
 
-    memory_info = psutil.Process.memory_info
-    psutil.Process.memory_info = lambda process: memory_info(process)._replace(rss=1 << 30)
     assert paths._ROOTS
     paths._ROOTS = (BASE / "resources",)
     assert pictures.DEMO_SIZES["test"] > IMAGES

@@ -141,7 +141,7 @@ class ComparisonView(QWidget):
         self.table = RowsTable("Tensors of both checkpoints", _COLUMNS, numbers=(_CHANGE,))
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.table.setTextElideMode(Qt.TextElideMode.ElideLeft)
-        self.table.set_widths((150, 150))
+        self.table.set_widths((110, 170))
         column(
             self.title, self.words, self.busy, self.strips, (self.table, 1),
             of=self, margins=(0, theme.SPACE_M, 0, 0), spacing=theme.SPACE_S,

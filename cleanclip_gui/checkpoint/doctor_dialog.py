@@ -89,7 +89,7 @@ class TrialsTable(RowsTable):
 
     def __init__(self) -> None:
         super().__init__("Settings that were tried", _COLUMNS, numbers=range(1, 4))
-        self.set_widths([theme.px(width) for width in _WIDTHS])
+        self.set_widths(_WIDTHS)
         self.setItemDelegateForColumn(_BAR, _RateDelegate(self))
 
     def show_trials(self, result: Mapping[str, Any]) -> None:

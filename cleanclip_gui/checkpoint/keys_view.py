@@ -193,6 +193,7 @@ class NamesView(QWidget):
         """Show other names; what is unknown comes first."""
         self.tree.clear()
         mono = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
+        mono.setPointSizeF(self.font().pointSizeF())
         bold = theme.figure_font(theme.FONT_POINTS, bold=True)
         for group, tone, title, meaning in _GROUPS:
             names = groups.get(group, ())

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
+from PySide6.QtWidgets import QLineEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.controls import Label
-from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
+from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.text import plain
 from ml_core.checkpoints.known import KnownFile, add_known
 from ml_core.reading import InputError, Inspection
@@ -33,7 +33,7 @@ _RATES = ("clean_accuracy", "asr")
 _NEEDED = ("title", "source")
 
 
-class KnownDialog(QDialog):
+class KnownDialog(FittedDialog):
     """Asks for an entry, and emits ``added(KnownFile)``; that of a refused file is written first.
 
     Whoever takes any other entry reads the file's tensors and writes both.

@@ -169,9 +169,11 @@ _COLUMNS = (
     ("Without", "How often the target is predicted without the trigger, after cleaning."),
     ("Images", "How many are measured."),
 )
-_SMALL_PRINT = (1, 4, 5, 6)  # columns
-_MEASURES = {"asr_excl": "Attack success", "ca": "Accuracy", "hit@1": "Target first"}
-_WIDE = 780  # pixels of the table with all its columns
+_SMALL_PRINT = {1: 780, 4: 780, 5: 960, 6: 960}  # column -> pixels of a table that has it
+_MEASURES = {
+    "asr_excl": "Attack success", "asr_all": "Attack success, all", "ca": "Accuracy",
+    "hit@1": "Target first", "hit@5": "Target in first 5", "hit@10": "Target in first 10",
+}  # fmt: skip
 
 
 class HoldoutsView(QWidget):
@@ -205,8 +207,8 @@ class HoldoutsView(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Leave out what is small print where there is no room; tool tips tell the intervals."""
         super().resizeEvent(event)
-        for place in _SMALL_PRINT:
-            self.table.setColumnHidden(place, self.width() < theme.px(_WIDE))
+        for place, least in _SMALL_PRINT.items():
+            self.table.setColumnHidden(place, self.width() < theme.px(least))
         self.table.fit()
 
 
@@ -216,18 +218,19 @@ def _row(number: int, row: Mapping[str, Any], worst: Mapping[str, Any]) -> Row:
     title = f"{plain(row['group'], 60).capitalize()}: {name}"
     if all(row[key] == worst.get(key) for key in ("group", "name")):
         title += "  (worst)"
-    note = plain(row.get("note") or "", 400)
+    count = count_text(row["n"]) if row.get("n") else ""
+    parts = (name, plain(row.get("note") or "", 400), f"{count} images" if count else "")
     interval = f"95 % interval: {percent_range(low_high)}" if low_high else ""
     after = Cell(percent(row.get("after")), row.get("after"), tip=interval)
     return Row(
         number,
         (
-            Cell(title, title, tip=f"{name}: {note}" if note else name),
+            Cell(title, title, tip=": ".join(filter(None, parts))),
             Cell(_MEASURES.get(row["measure"], plain(row["measure"], 30)), row["measure"]),
             rate(row.get("before")), after,
             Cell(percent_range(low_high, "", unit="", to=" – "), low_high and low_high[0]),
             Cell(percent(row.get("baseline"), ""), row.get("baseline")),
-            Cell(count_text(row["n"]) if row.get("n") else "", row.get("n")),
+            Cell(count, row.get("n")),
         ),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from PySide6.QtCore import QSize, Qt, QTimer, Signal
-from PySide6.QtWidgets import QPushButton, QToolButton, QWidget
+from PySide6.QtWidgets import QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.controls import Label, push_button
@@ -229,10 +229,9 @@ class RecipeForm(QWidget):
         self._forget.setSingleShot(True)
         self._forget.setInterval(_SENTENCE_MS)
         self._forget.timeout.connect(self._refresh)
-        self.more = QPushButton("All settings")
+        self.more = push_button("All settings", look="quiet flush")
         self.more.setCheckable(True)
         self.more.setIcon(theme.icon("chevron-down", "accent"))
-        self.more.setProperty("quiet", True)
         self._advanced = QWidget()
         self.find_rate = push_button(look="quiet")
         self._measured = ""  # what an estimate says of the time

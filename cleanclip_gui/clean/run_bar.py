@@ -14,7 +14,7 @@ from cleanclip_gui.widgets.text import count_text, left_text
 from ml_core.events import Progress
 from ml_core.jobs.table import JOBS
 
-_WIDE = 540  # pixels that the title and all buttons take in one line
+_WIDE, _WIDEST = 540, 820  # pixels of the title with all buttons, and with the notice
 
 
 class RunBar(QFrame):
@@ -65,6 +65,7 @@ class RunBar(QFrame):
         super().resizeEvent(event)
         wide, ways = self.width() >= theme.px(_WIDE), QBoxLayout.Direction
         self._head.setDirection(ways.LeftToRight if wide else ways.TopToBottom)
+        self.notice.setVisible(self.width() >= theme.px(_WIDEST))
         policy = self.cancel.sizePolicy()
         policy.setRetainSizeWhenHidden(wide)  # a separate line takes no room while hidden
         self.cancel.setSizePolicy(policy)
@@ -74,6 +75,7 @@ class RunBar(QFrame):
         run = self._run
         self.title.setText(run.headline)
         self.notice.setText(run.notice)
+        self.title.explain(run.notice)
         for button in (self.pause, self.stop):  # an estimate can only be cancelled
             button.setVisible(run.is_cleaning)
         self.cancel.setVisible(run.is_running)

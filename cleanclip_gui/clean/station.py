@@ -167,6 +167,7 @@ class CleanStation(QWidget):
         self.chain = ChainView(prompts)
         self.charts = CleaningCharts(prompts)
         self.charts.rates.setObjectName("clean.rates")
+        self.charts.losses.setObjectName("clean.losses")
         self.before_after = BeforeAfter()
         self.before_after.setObjectName("clean.before_after")
         self.proof = ProofSection(

@@ -10,6 +10,7 @@ from PySide6.QtGui import QTextOption
 from PySide6.QtWidgets import QPushButton, QTextBrowser, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.theme.sizes import of_sheet
 from cleanclip_gui.widgets.controls import Label, named
 from cleanclip_gui.widgets.layout import column, row
 
@@ -159,12 +160,10 @@ class Preview(QWidget):
     def _fill(self) -> None:
         at = self.page.verticalScrollBar().value()
         self.page.document().setDocumentMargin(theme.SPACE_M)
-        self.page.document().setDefaultStyleSheet(
-            _LOOKS.format(
-                muted=theme.colour("muted").name(),
-                accent=theme.colour("accent_text").name(),
-                edge=theme.colour("border_strong").name(),
-            )
-        )
+        looks = _LOOKS.format(
+            muted=theme.colour("muted").name(), accent=theme.colour("accent_text").name(),
+            edge=theme.colour("border_strong").name(),
+        )  # fmt: skip
+        self.page.document().setDefaultStyleSheet(of_sheet(looks, theme.size()))
         self.page.setHtml(self._html)
         self.page.verticalScrollBar().setValue(at)

@@ -40,6 +40,11 @@ class SentenceRow:
     bold: tuple[int, ...] = ()
 
 
+def unbroken(text: str) -> str:
+    """A figure stays on one line, with its per cent sign."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%").replace("\u2009", "\u202f")
+
+
 class SentenceTree(QTreeWidget):
     """Groups of rows; one column has sentences and takes what the others leave.
 
@@ -188,7 +193,7 @@ class SentenceTree(QTreeWidget):
         return head
 
     def _item(self, row: SentenceRow) -> QTreeWidgetItem:
-        item = QTreeWidgetItem([text.replace(" %", "\N{NO-BREAK SPACE}%") for text in row.texts])
+        item = QTreeWidgetItem([unbroken(text) for text in row.texts])
         item.setData(0, _KEY, row.key)
         for column, text in enumerate(row.texts):
             item.setTextAlignment(column, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)

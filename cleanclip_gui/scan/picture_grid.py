@@ -103,10 +103,11 @@ class PictureGrid(Painted):
         )
 
     def _columns(self, width: int) -> int:
-        return max(1, width // self._cell().width())
+        rows = -(-len(self.cells) // max(1, width // self._cell().width()))
+        return -(-len(self.cells) // max(1, rows))  # no cell alone in the last row
 
     def _height(self, width: int) -> int:
-        return -(-len(self.cells) // self._columns(width)) * self._cell().height()
+        return -(-len(self.cells) // max(1, self._columns(width))) * self._cell().height()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw pictures, enlarged without smoothing, and their words."""

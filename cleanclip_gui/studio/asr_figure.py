@@ -181,7 +181,7 @@ class AsrFigure(QFrame):
             "How often the target is predicted without the trigger, on the same images.",
         )
         self.pulled = Fact(
-            "Class that gains most",
+            "Gains most",
             "The class whose share of the predictions rises most from clean to triggered.",
         )
         self._lay_out()

@@ -138,8 +138,8 @@ class Stage(QWidget):
     def _area(self) -> QRectF:
         """What the card leaves."""
         bottom = self._card.widget.y() if self._card is not None else self.height()
-        edge = theme.SPACE_L
-        return QRectF(edge, edge, self.width() - 2 * edge, bottom - edge)
+        edge = theme.SPACE_L + theme.space(24)  # as the words of the card
+        return QRectF(edge, theme.SPACE_L, self.width() - 2 * edge, bottom - theme.SPACE_L)
 
     def _main_area(self) -> QRectF:
         """Where the large picture is: five eighths of the width if there are others."""
@@ -181,6 +181,8 @@ class Stage(QWidget):
         for text, share, bold in ((large.words, 0.66, True), (large.meaning, 0.34, False)):
             high = share * box.height()
             font = theme.figure_font(10, bold=bold)
+            if not any(map(str.isdigit, text)):
+                font.unsetFeature(QFont.Tag("tnum"))  # a hyphen would be as wide as a digit
             font.setPixelSize(max(1, round(0.78 * high)))
             wide = QFontMetricsF(font).horizontalAdvance(text) / max(box.width(), 1.0)
             if wide > 1:

@@ -27,7 +27,7 @@ QMenu::separator { height: 1px; background: $border; margin: 5px 8px; }
 
 QPushButton {
     background: $surface; color: $text; border: 1px solid $border_strong; border-radius: 6px;
-    padding: 6px 14px; min-height: 18px;
+    padding: 6px 14px; min-height: 18px; icon-size: 16px;
 }
 QPushButton:hover { background: $surface_alt; border-color: $accent; }
 QPushButton:pressed { background: $sunken; }
@@ -89,6 +89,7 @@ QToolButton[station="true"]:focus { border-color: $focus; }
 QToolButton[station="true"]:disabled { color: $disabled; }
 QToolButton[chip="true"] {
     background: $surface; border: 1px solid $border; border-radius: 6px; padding: 4px 4px 4px 8px;
+    icon-size: 16px;
 }
 QToolButton[chip="true"][menu="true"] { padding-right: 24px; }
 QToolButton[menu="true"]::menu-indicator {

@@ -86,6 +86,9 @@ def spoken_name(text: str, buddy: QWidget) -> Label:
     return label
 
 
+_FEWEST = 6  # letters that still say something
+
+
 class ElidedLabel(Label):
     """Lines that end in an ellipsis where there is no room, and are then their own tool tip."""
 
@@ -126,7 +129,8 @@ class ElidedLabel(Label):
     def _shown(self) -> str:
         metrics, width = self.fontMetrics(), self.contentsRect().width()
         lines = self.text().split("\n")  # elidedText takes the line break for a letter
-        return "\n".join(metrics.elidedText(ln, Qt.TextElideMode.ElideRight, width) for ln in lines)
+        shown = [metrics.elidedText(line, Qt.TextElideMode.ElideRight, width) for line in lines]
+        return "" if shown != lines and max(map(len, shown)) < _FEWEST else "\n".join(shown)
 
 
 _Button = TypeVar("_Button", bound=QAbstractButton)

@@ -248,11 +248,11 @@ class RowsTable(FilledTable):
         self.selectionModel().currentRowChanged.connect(self._on_current_changed)
 
     def set_widths(self, widths: Sequence[int]) -> None:
-        """Fix the width of the columns after the first one, in pixels."""
+        """Fix the width of the columns after the first one, in pixels at 100 %."""
         header = self.horizontalHeader()
         for column, width in enumerate(widths, start=1):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
-            self.setColumnWidth(column, width)
+            self.setColumnWidth(column, theme.px(width))
 
     @property
     def chosen(self) -> int:

@@ -17,7 +17,6 @@ from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.controls import Label, named, push_button
-from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
 from ml_core.paths import data_dir
@@ -194,7 +193,8 @@ class ErrorDialog(QDialog):
     def _fit(self) -> None:
         """As high as the parts want to be and the screen lets them, and all of it on the screen."""
         width = max(self.width(), self.minimumWidth())
-        resize_within(self, width, self._column.totalHeightForWidth(width))
+        room = self.screen().availableSize().height() - 48  # the frame of the desktop
+        self.resize(width, min(self._column.totalHeightForWidth(width), room))
         below = self.frameGeometry().bottom() - self.screen().availableGeometry().bottom()
         if below > 0:
             self.move(self.x(), self.y() - below)

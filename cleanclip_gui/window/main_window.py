@@ -67,6 +67,7 @@ from ml_core.reading import InputError
 from ml_core.reports.sessions.folder import is_session
 
 _SEEN = 12  # pixels that show around what has the focus
+_ANSWER = 160  # pixels of the answer that say enough
 
 
 class FocusKeeper(QObject):
@@ -209,7 +210,7 @@ class HeaderBar(QFrame):
         style = Qt.ToolButtonStyle
         self.answer.setToolButtonStyle(style.ToolButtonTextBesideIcon)
         others = self.title.least + self._side.sizeHint().width() + 4 * theme.SPACE_L
-        if self.answer.sizeHint().width() + others > self.width():
+        if min(self.answer.sizeHint().width(), theme.px(_ANSWER)) + others > self.width():
             self.answer.setToolButtonStyle(style.ToolButtonIconOnly)
 
 

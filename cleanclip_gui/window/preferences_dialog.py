@@ -116,7 +116,7 @@ class PreferencesDialog(QDialog):
         self.busy.bar.setRange(0, 0)
         self.busy.cancel_clicked.connect(self._on_cancel)
         self.busy.hide()
-        choices.addRow(Label(), row((self.cache, 1), self.clear))
+        choices.addRow(Label(), row((self.cache, 1), self.clear, spacing=theme.SPACE_S))
         self.note = Label("", "subtle", wrap=True)
         self.note.hide()
         inside = page(choices, self.busy, self.note, None, spacing=theme.SPACE_M)
@@ -233,7 +233,7 @@ def _folder_row(title: str, folder: Path) -> QHBoxLayout:
         "Open folder", partial(_show, folder), name=f"Open the folder of {title.lower()}"
     )
     button.setAutoDefault(False)
-    return row((path, 1), button)
+    return row((path, 1), button, spacing=theme.SPACE_S)
 
 
 def _show(folder: Path, *_: object) -> None:

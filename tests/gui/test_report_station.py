@@ -34,6 +34,7 @@ from cleanclip_gui.report.parts import (
     usually_chosen,
 )
 from cleanclip_gui.report.preview import Preview, rich_text
+from cleanclip_gui.report.sentence_tree import unbroken
 from cleanclip_gui.report.station import CHECKS, DRAFT, EMPTY, ReportStation, bundle_at
 from cleanclip_gui.session import RunState, Session
 from cleanclip_gui.session.settings import PastResult, SettingsStore
@@ -211,17 +212,14 @@ def test_a_claim_is_read_its_place_shown_and_another_checkpoint_takes_it_away(
     claim = next(c for c in evidence.claims if c.kind == "rate" and c.metric == "asr_excl")
     tree = station.claims.tree
     tree.select(claim.id)
-    texts = [
-        tree.currentItem().text(column).replace("\N{NO-BREAK SPACE}", " ") for column in range(4)
-    ]
-    assert texts[:2] == [claim.sentence, f"{100 * claim.rate.value:.1f} %"]
+    texts = [tree.currentItem().text(column) for column in range(4)]
+    assert texts[:2] == [*map(unbroken, (claim.sentence, f"{100 * claim.rate.value:.1f} %"))]
     assert " to " in texts[2]
     assert texts[3] == CHECKED_BY[claim.holds_by]
     assert claim.evidence[0] in station.claims.basis.text()
     groups = {head.text(0): head for head in tree._heads()}
     assert next(iter(groups)) == VERDICT
-    said = groups[VERDICT].child(0).text(0).replace("\N{NO-BREAK SPACE}", " ")
-    assert said == evidence.verdict[0]
+    assert groups[VERDICT].child(0).text(0) == unbroken(evidence.verdict[0])
     assert groups[NOT_TESTED].childCount() == len(evidence.not_tested)
     assert station.tabs.tabText(1) == f"Claims ({len(evidence.claims)})"
 

@@ -46,8 +46,9 @@ class ChartFrame(QFrame):
         self.plot: pg.PlotWidget | None = None
         self._own_view = True  # nobody has zoomed or moved it
         self._proxy: Any = None
-        self.place = Label("", "caption")
-        self.head_row = row(ElidedLabel(title, "heading"), self.place, None, spacing=theme.SPACE_M)
+        heading, self.place = ElidedLabel(title, "heading"), ElidedLabel("", "caption")
+        heading.least, self.place.least = 200, 0  # the name goes last
+        self.head_row = row(heading, self.place, None, spacing=theme.SPACE_M)
         self.reset_button = tool_button("fit", "Show the whole chart again (double click)")
         self.reset_button.hide()
         self.reset_button.clicked.connect(self.reset_view)

@@ -60,7 +60,7 @@ _OPTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 _HINTS = {
     "picker": "Picks the colour under the pointer.",
-    "move": "Drag the trigger or a handle.",
+    "move": "Drag it, or a handle.",
     "hand": "Drag to move, click to zoom in.",
 }
 _SHAPES: tuple[Tool, ...] = ("line", "rectangle", "ellipse")

@@ -98,9 +98,11 @@ class ClassesPage(QWidget):
             self.accuracy, self.control, self.baseline, self.reach, self.flips, self.margin
         )  # fmt: skip
         self.classes = RowsTable("Numbers by class", _CLASSES)
-        self.classes.set_widths((52, 66, 70, 116, 72, 76))
+        self.classes.set_widths((44, 62, 68, 110, 72, 72))
+        self.classes.narrowest = 96
         self.heading = Label("What triggered images become", "heading")
         self.becomes = RowsTable("What triggered images become", _BECOMES)
+        self.becomes.narrowest = 96
         self.everything = push_button("All other classes", self._on_everything_clicked)
         self._lay_out()
         self.classes.row_chosen.connect(self._on_class_chosen)
