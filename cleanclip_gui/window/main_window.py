@@ -494,12 +494,12 @@ class MainWindow(QMainWindow):
                 "What this page is for, and what its words mean.", "info", "F1",
             ),
             Command(
-                "help.own_checkpoint", "Cleaning a checkpoint of your o&wn", "&Help",
-                partial(self.show_help, "own-checkpoint"),
-                "Which data it takes, how long it lasts, and what to expect.", "clean",
+                "help.first_steps", "First &steps with your own checkpoint", "&Help",
+                partial(self.show_help, "welcome"),
+                "What each station answers, and which files you need.", "next",
             ),
             Command(
-                "help.limits", "What this tool cannot &see", "&Help",
+                "help.limits", "&What this tool cannot see", "&Help",
                 partial(self.show_help, "limits"), "Backdoors that are known to slip through.",
                 "eye",
             ),
