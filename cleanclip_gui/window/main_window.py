@@ -850,12 +850,12 @@ class MainWindow(QMainWindow):
             self.take_files(paths)
 
     def take_files(self, paths: Sequence[Path]) -> None:
-        """List several checkpoints; else take the first file."""
+        """List several checkpoints; else take the one there is, or the first file."""
         checkpoints = [path for path in paths if is_checkpoint(path) or holds_checkpoints(path)]
         if len(checkpoints) > 1:
             self.context.shell.open("checkpoints", checkpoints)
         else:
-            self.take_file(paths[0])
+            self.take_file([*checkpoints, *paths][0])
 
     def take_file(self, path: Path) -> None:
         """Open a session; offer another file to stations and data bar, until one takes it.
