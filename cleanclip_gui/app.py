@@ -137,12 +137,16 @@ def _run(options: argparse.Namespace, talk: Talk | None) -> int:
         from cleanclip_gui import theme, threads
         from cleanclip_gui.collector import Collector
         from cleanclip_gui.jobs.runner import waiting_child
+        from cleanclip_gui.session.settings import SettingsStore
         from cleanclip_gui.station import Context
+        from cleanclip_gui.widgets.prompts import file_prompts
         from cleanclip_gui.window.crash import CrashHandler, LogBridge, start_logging, stop_logging
 
         bridge = LogBridge()
         handlers = start_logging(bridge)
-        context = Context(waiting_child=waiting_child)
+        settings = SettingsStore()
+        prompts = file_prompts(lambda: settings.value.last_folder)
+        context = Context(settings=settings, prompts=prompts, waiting_child=waiting_child)
         theme.set_size(context.settings.value.size)
         theme.apply_theme(app, context.settings.value.theme)
         theme.set_motion(context.settings.value.motion)

@@ -356,7 +356,8 @@ class ManyView(QWidget):
         chosen = self._rows.get(self.table.chosen)
         self.open.setEnabled(chosen is not None)
         if chosen is None:
-            self.detail.setText("Choose a file to see why, and press Enter to open it.")
+            words = "Choose a file to see why, and press Enter to open it."
+            self.detail.setText(words if self._rows else "")
             return
         examined, state = self._examination(chosen), self._states.get(chosen.path, "")
         same = "" if chosen.same_as is None else f"The same bytes as {self._name(chosen.same_as)}."
@@ -385,7 +386,7 @@ class ManyView(QWidget):
         self.failed.emit(failed)
 
     def _on_done(self) -> None:
-        self._set_work("")
+        self._set_work("", "" if self._ranking.rows else "No checkpoint lies in this folder.")
         if not self.table.selectionModel().hasSelection():
             self.table.selectRow(0)
 

@@ -140,7 +140,7 @@ class ImagesDialog(QDialog):
         self.split.addItem("Test pictures", "test")
         self.split.addItem("Training pictures", "train")
         self.label_set = _combo("Classes")
-        self.label_set.addItem("Its own", _OWN)
+        self.label_set.addItem("Those of the pictures", _OWN)
         for name in dict.fromkeys((label_set, *label_sets())):
             self.label_set.addItem(plain(Path(name).name, 60), name)
         self.label_set.setCurrentIndex(1)
@@ -279,7 +279,7 @@ class ImagesDialog(QDialog):
             return
         if own:
             classes = plural(len(self._own_classes()), "class", "classes")
-            self.state.setText(f"{head}Its own {classes} become the label set.")
+            self.state.setText(f"{head}The label set is the {classes} of the pictures.")
             self._fill(names[:_MAX_SHOWN], dict.fromkeys(names, -1), own=True)
             return
         labels = dict(zip(names, map_labels(names, self._classes).labels.tolist(), strict=True))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QBuffer, QIODevice, QObject, QPoint, QStandardPaths, Qt, SignalInstance
 from PySide6.QtGui import QPainter
@@ -84,15 +85,8 @@ class _Ending(QObject):
             self._dialog.selectFile(f"{Path(path).stem}{ending}")
 
 
-def _place_to_save(path: str) -> str:
-    """The folder of a proposed path; the user's documents in place of the shipped files."""
-    if is_shipped(path):
-        return QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)
-    return str(Path(path).parent)
-
-
 def _save_file(parent: QWidget, title: str, path: str, kinds: str) -> str:
-    dialog = QFileDialog(parent, title, _place_to_save(path), kinds)
+    dialog = QFileDialog(parent, title, str(Path(path).parent), kinds)
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
     dialog.selectFile(Path(path).name)
     _Ending(dialog)
@@ -146,6 +140,42 @@ class Prompts:
     open_files: Callable[[QWidget, str, str, str], list[str]] = _open_files
     text: Callable[[QWidget, str, str, str], str] = _text
     save_changes: Callable[[QWidget, str, str], str] = _save_changes
+
+
+def file_prompts(checkpoints: Callable[[], str]) -> Prompts:
+    """Prompts whose file dialogs never begin among the files of the program.
+
+    Where the caller names no folder of the user's, a dialog that opens begins where the last such
+    one was answered; the first one, and all that save, in the folder ``checkpoints``.
+    """
+    last = ""
+
+    def usual() -> str:
+        documents = QStandardPaths.StandardLocation.DocumentsLocation
+        return checkpoints() or QStandardPaths.writableLocation(documents)
+
+    def is_users(path: str) -> bool:
+        return Path(path).is_absolute() and not is_shipped(path)
+
+    def opening(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(parent: QWidget, title: str, folder: str, *kinds: str) -> Any:
+            nonlocal last
+            is_named = is_users(folder)
+            answer = ask(parent, title, folder if is_named else last or usual(), *kinds)
+            if answer and not is_named:
+                last = str(Path(answer if isinstance(answer, str) else answer[0]).parent)
+            return answer
+
+        return asked
+
+    def save_file(parent: QWidget, title: str, path: str, kinds: str) -> str:
+        path = path if is_users(path) else str(Path(usual(), Path(path).name))
+        return _save_file(parent, title, path, kinds)
+
+    return Prompts(
+        opening(_open_file), opening(_open_folder),
+        save_file=save_file, open_files=opening(_open_files),
+    )  # fmt: skip
 
 
 def save_chart(chart: QWidget, csv: Callable[[], str], path: Path) -> None:

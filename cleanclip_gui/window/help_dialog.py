@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -214,11 +215,15 @@ class HelpDialog(QDialog):
             self.page.verticalScrollBar().setValue(int(top))
 
     def _on_link(self, url: QUrl) -> None:
-        """Another page here; an address of the network in the browser."""
-        if url.scheme() in ("http", "https"):
-            QDesktopServices.openUrl(url)
-            return
-        self._open(*target_of(url.toString(), self._path))
+        """Another page here; a paper or a file that is no page outside."""
+        if url.isLocalFile():  # Qt took the link for a path beside the page
+            link = os.path.relpath(url.toLocalFile(), self._path.parent)
+            path, heading = target_of(f"{link}#{url.fragment()}", self._path)
+            if path.suffix == ".md":
+                self._open(path, heading)
+                return
+            url = QUrl.fromLocalFile(str(path))
+        QDesktopServices.openUrl(url)
 
     def _show_link(self, url: QUrl) -> None:
         outside = url.scheme() in ("http", "https")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -69,14 +70,15 @@ def slug(heading: str) -> str:
 def target_of(link: str, page: Path) -> tuple[Path, str]:
     """The file and the heading that a link of a page leads to.
 
-    The documentation lies elsewhere beside an installed program than in the sources.
+    Links are written for the sources, where the documentation lies beside the resources. In an
+    installed program it lies among them.
     """
     address, _, heading = link.partition("#")
-    if not address:
-        return page, heading
-    path = Path(address)
-    if page.parent == help_folder() and path.parts[:3] == ("..", "..", "docs"):
-        return docs_folder().joinpath(*path.parts[3:]).resolve(), heading
-    if path.parts[:3] == ("..", "resources", "help"):
-        return help_folder().joinpath(*path.parts[3:]).resolve(), heading
-    return (page.parent / path).resolve(), heading
+    folders = {"docs": docs_folder(), "resources": help_folder().parent}
+    for name, folder in folders.items():
+        if address and page.is_relative_to(folder):
+            source = Path(name, page.relative_to(folder).parent, address)
+            first, *rest = Path(os.path.normpath(source)).parts
+            if first in folders:
+                return folders[first].joinpath(*rest), heading
+    return (page.parent / address).resolve() if address else page, heading

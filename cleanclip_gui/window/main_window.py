@@ -495,12 +495,12 @@ class MainWindow(QMainWindow):
                 "What this page is for, and what its words mean.", "info", "F1",
             ),
             Command(
-                "help.own_checkpoint", "Cleaning a checkpoint of your o&wn", "&Help",
-                partial(self.show_help, "own-checkpoint"),
-                "Which data it takes, how long it lasts, and what to expect.", "clean",
+                "help.first_steps", "First &steps with your own checkpoint", "&Help",
+                partial(self.show_help, "welcome"),
+                "What each station answers, and which files you need.", "next",
             ),
             Command(
-                "help.limits", "What this tool cannot &see", "&Help",
+                "help.limits", "&What this tool cannot see", "&Help",
                 partial(self.show_help, "limits"), "Backdoors that are known to slip through.",
                 "eye",
             ),
@@ -851,12 +851,12 @@ class MainWindow(QMainWindow):
             self.take_files(paths)
 
     def take_files(self, paths: Sequence[Path]) -> None:
-        """List several checkpoints; else take the first file."""
+        """List several checkpoints; else take the one there is, or the first file."""
         checkpoints = [path for path in paths if is_checkpoint(path) or holds_checkpoints(path)]
         if len(checkpoints) > 1:
             self.context.shell.open("checkpoints", checkpoints)
         else:
-            self.take_file(paths[0])
+            self.take_file([*checkpoints, *paths][0])
 
     def take_file(self, path: Path) -> None:
         """Open a session; offer another file to stations and data bar, until one takes it.

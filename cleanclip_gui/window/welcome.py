@@ -66,7 +66,7 @@ class WelcomePage(QWidget):
         self.open = _button(actions.by_id.get("file.open"), "Open file…", icon=True)
         self.folder = _button(actions.by_id.get("file.open_folder"), "Open folder…", icon=True)
         self.hub = _button(actions.by_id.get("file.hub"), "From the Hub…", icon=True)
-        self.own = _button(actions.by_id.get("help.own_checkpoint"))
+        self.own = _button(actions.by_id.get("help.first_steps"))
         theme.set_property(self.own, "large", False)
         for look in ("quiet", "flush"):
             theme.set_property(self.own, look, True)

@@ -180,7 +180,7 @@ PRESET_SOURCES: Mapping[str, str] = {
 
 _WHOSE: Mapping[str, str] = {
     PAPER: "is the published one",
-    ADAPTED: "is the demo's in proportion",
+    ADAPTED: "was fitted to this checkpoint",
 }
 
 

@@ -86,10 +86,7 @@ class Pretraining:
         """The rate and how one knows it, to go on a sentence with."""
         rate = rate_text(self.assumed)
         if self.rate is None:
-            return (
-                f"a peak of {rate}, the lowest that a CLIP is published with, as it is not known "
-                "what this checkpoint was pretrained at"
-            )
+            return f"the lowest published peak, {rate} (this checkpoint's own is not known)"
         return f"the peak of {rate} that this checkpoint was pretrained at ({self.source})"
 
     @property

@@ -1,6 +1,7 @@
 """Names, program code, keys and values of tensors: foreign text is escaped, long texts are cut."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ from cleanclip_gui.checkpoint.keys_view import KeysView, NamesView
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog, rate
 from cleanclip_gui.checkpoint.tensor_page import HistogramCard
 from cleanclip_gui.widgets import prompts
-from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.prompts import file_prompts
 from ml_core.checkpoints.known import known_files, own_file
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.reading import inspect
@@ -109,10 +110,34 @@ def test_nothing_is_saved_among_the_files_of_the_program(qtbot, tmp_path, monkey
     parent = QWidget()
     qtbot.addWidget(parent)
     (tmp_path / "models").mkdir()
+    asking = file_prompts(str)
     for path in (demo_checkpoint(), tmp_path / "models" / "m.safetensors"):
         proposed = path.with_suffix(".cleanclip")
-        Prompts().save_file(parent, "Save session", str(proposed), "Sessions (*.cleanclip)")
+        asking.save_file(parent, "Save session", str(proposed), "Sessions (*.cleanclip)")
     assert folders == [str(tmp_path), str(tmp_path / "models")]
+
+
+def test_dialogs_begin_beside_the_checkpoint_and_then_where_the_last_file_was(
+    qtbot, tmp_path, monkeypatch
+):
+    folders, answers = [], [tmp_path / "data" / "images", tmp_path / "data" / "pairs.csv"]
+    for name in ("models", "data/images"):
+        (tmp_path / name).mkdir(parents=True)
+
+    def answer(dialog):
+        folders.append(Path(dialog.directory().path()).name)
+        return [str(answers[len(folders) - 1])] if len(folders) <= len(answers) else []
+
+    monkeypatch.setattr(prompts, "_answer", answer)
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    asking = file_prompts(lambda: str(tmp_path / "models"))
+    assert asking.open_folder(parent, "Folder of pictures", "") == str(answers[0])
+    assert asking.open_file(parent, "Pairs", str(demo_checkpoint()), "*") == str(answers[1])
+    assert asking.open_files(parent, "Patches", "", "*") == []
+    asking.save_file(parent, "Save cleaned checkpoint", "m-cleaned.safetensors", "*.safetensors")
+    asking.open_file(parent, "Reference", str(tmp_path / "models"), "*")
+    assert folders == ["models", "data", "data", "models", "models"]
 
 
 KEYS = KeyLists(

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QUrl
+from PySide6.QtCore import Qt, QUrl
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel
 
 from cleanclip_gui.window import help_dialog
@@ -11,6 +12,7 @@ from cleanclip_gui.window.help_dialog import (
     AboutDialog,
     HelpDialog,
     docs_folder,
+    help_folder,
     sandbox_text,
     title_of,
 )
@@ -36,13 +38,23 @@ def listed(dialog):
     return [Path(item.data(0, help_dialog._PATH)) for item in items]
 
 
+def follow(dialog, link):
+    """Go from link to link with Tab, and press Return on the one that leads to ``link``."""
+    dialog.page.setFocus()
+    for _ in range(100):
+        QTest.keyClick(dialog.page, Qt.Key.Key_Tab)
+        if dialog.page.textCursor().charFormat().anchorHref() == link:
+            break
+    QTest.keyClick(dialog.page, Qt.Key.Key_Return)
+
+
 def test_a_link_leads_to_its_heading_and_back_returns_to_the_place(helping):
     helping.show_page("clean")
     bar = helping.page.verticalScrollBar()
     bar.setValue(bar.maximum() // 2)
     place = bar.value()
     assert place
-    helping.page.anchorClicked.emit(QUrl("numbers.md#rebound"))
+    helping.page.anchorClicked.emit(helping.page.source().resolved(QUrl("numbers.md#rebound")))
     assert titled(helping) == "What the numbers mean"
     assert bar.value() > 0
     top = helping.page.cursorForPosition(helping.page.viewport().rect().topLeft())
@@ -60,8 +72,16 @@ def test_the_documentation_is_read_here_and_a_paper_in_the_browser(helping, monk
     urls = []
     monkeypatch.setattr(help_dialog.QDesktopServices, "openUrl", urls.append)
     helping.show_page("report")
-    helping.page.anchorClicked.emit(QUrl("../../docs/verify.md"))
+    follow(helping, "../../docs/verify.md")
     assert titled(helping) == title_of(docs_folder() / "verify.md")
+    helping.show_page("own-checkpoint")
+    follow(helping, "../resources/help/limits.md")
+    assert titled(helping) == title_of(help_folder() / "limits.md")
+    helping.show_page("from-python")
+    follow(helping, "from-a-file-to-a-cleaned-one.ipynb")
+    assert urls.pop() == QUrl.fromLocalFile(
+        str(docs_folder() / "from-a-file-to-a-cleaned-one.ipynb")
+    )
     paper = QUrl("https://arxiv.org/abs/2602.07152")
     helping.page.highlighted.emit(paper)
     assert helping.note.text() == f"Opens in the browser: {paper.toString()}"

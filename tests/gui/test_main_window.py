@@ -123,7 +123,7 @@ def test_what_is_dropped_or_named_at_the_start_goes_where_it_belongs(window, tmp
     with monkeypatch.context() as patch:
         patch.setattr(shell, "open", lambda kind, paths: several.append([p.name for p in paths]))
         patch.setattr(window, "take_file", lambda path: single.append(path.name))
-        for names in ("a.pt b.safetensors c.png", "c.png d.png", "a.pt c.png"):
+        for names in ("a.pt b.safetensors c.png", "c.png d.png", "c.txt a.pt"):
             window.take_files([tmp_path / name for name in names.split()])
         assert (several, single) == ([["a.pt", "b.safetensors"]], ["c.png", "a.pt"])
         (tmp_path / "a.evidence.zip").touch()

@@ -64,6 +64,13 @@ def choose(view, name):
     view.table.selectRow(texts(view).index(name))
 
 
+def test_a_folder_without_checkpoints_says_so(qtbot, panel, tmp_path):
+    (tmp_path / "empty").mkdir()
+    view = listed(qtbot, panel, tmp_path / "empty")
+    assert view.doing.text() == "No checkpoint lies in this folder."
+    assert not view.detail.text()
+
+
 def test_a_folder_is_listed_and_a_row_opens_its_file(qtbot, panel, folder):
     view = listed(qtbot, panel, folder)
     assert panel.pages.currentIndex() == TABLE

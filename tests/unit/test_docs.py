@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -12,10 +13,8 @@ from types import ModuleType
 import pytest
 import typer
 
-from cleanclip_gui.window.help_pages import (
-    slug,
-    target_of,
-)
+from cleanclip_gui.window import help_pages
+from cleanclip_gui.window.help_pages import slug, target_of
 from ml_core.checkpoints.known import known_files
 from ml_core.cli.app import COMMANDS, app
 from ml_core.data.labels import load_label_set
@@ -27,7 +26,8 @@ from tests.unit.small_jobs import small_recipe
 ROOT = Path(__file__).parents[2]
 DOCS, HELP = ROOT / "docs", ROOT / "resources" / "help"
 STAGED = {*HELP.rglob("*"), *(ROOT / "resources" / "schemas").iterdir(), ROOT / "CHANGELOG.md"}
-PAGES = sorted([*DOCS.rglob("*.md"), *HELP.glob("*.md"), ROOT / "README.md"])
+SHOWN = sorted([*DOCS.rglob("*.md"), *HELP.glob("*.md")])  # by the window
+PAGES = [*SHOWN, ROOT / "README.md"]
 
 
 def named(page: Path) -> str:
@@ -67,11 +67,26 @@ def test_every_link_inside_leads_somewhere(page):
     assert not dead(page)
 
 
-@pytest.mark.parametrize("page", sorted(HELP.glob("*.md")), ids=named)
-def test_the_window_finds_what_the_site_finds(page):
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """The resources of an installed program, with the documentation among them."""
+    folder = tmp_path_factory.mktemp("ml_core") / "_resources"
+    for source in (HELP, HELP.parent / "schemas", DOCS):
+        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("*.png"))
+    return folder
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=named)
+@pytest.mark.parametrize("is_installed", [False, True])
+def test_the_window_finds_what_the_site_finds(page, is_installed, installed, monkeypatch):
+    if is_installed:
+        monkeypatch.setattr(help_pages, "help_folder", lambda: installed / "help")
+        monkeypatch.setattr(help_pages, "docs_folder", lambda: installed / "docs")
+        inside = page.is_relative_to(HELP.parent)
+        page = installed / page.relative_to(HELP.parent if inside else ROOT)
     for link in links(page):
         path, heading = target_of(link, page)
-        assert path.is_file(), link
+        assert path.is_file() or path.suffix == ".png", link
         assert not heading or heading in headings(path), link
 
 
