@@ -53,8 +53,8 @@ BUILT_IN = (
     "target outside these classes is harder to find."
 )
 OTHER_CLASSES = (
-    "The classes were those of the built-in drawings: name those of your pictures (--labels, or "
-    "the window)."
+    "Your pictures were sorted into the classes of the built-in drawings. Choose the classes that "
+    "your pictures show: in the bar at the top of the window, or with --labels."
 )
 NOT_SEARCHED = "not searched"
 _NO_PATCHES = "patches were not searched. Known triggers alone tell nothing of others."
@@ -114,8 +114,8 @@ def known_sentence(probes: Probes) -> str:
     """The fixed trigger that moves most pictures, of those that were tried."""
     first = probes.rows[0]
     return (
-        f"{len(probes.rows)} known triggers and patterns were tried. “{first.name}” moves most: "
-        f"{_rates(first.contrast, first.target)}."
+        f"{len(probes.rows)} published triggers and patterns were tried. “{first.name}” moves "
+        f"most: {_rates(first.contrast, first.target)}."
     )
 
 
@@ -144,8 +144,8 @@ def attack_sentences(scan: Scan) -> Iterator[str]:
     if (refined := _refined(scan)) is not None:
         rates = [rate for row in refined.grid for rate in row]
         yield (
-            f"Over the places of a grid it works for {percent(min(rates))} to "
-            f"{percent(max(rates))} of the pictures."
+            f"How well it works depends on where it lies: it turns {percent(min(rates))} of the "
+            f"pictures at the worst place that was tried, {percent(max(rates))} at the best."
         )
 
 
