@@ -226,6 +226,9 @@ def test_the_other_stations_know_what_was_found(qtbot, make, poisoned, tmp_path)
     assert not panel.examining.is_running
     window.session.images = images(5000)
     window.actions_.run("file.examine_clean")
+    assert failures[-1].sentence.startswith("No training pairs are chosen")
+    window.stations["clean"].setup.data.demo.setChecked(True)
+    window.actions_.run("file.examine_clean")
     auto = panel.examining.spec.auto
     assert (auto.base.checkpoint, auto.scanned) == (str(poisoned), None)
     assert "clean" in [name for name, line in panel.examination.rows.items() if line.isVisible()]
