@@ -280,7 +280,9 @@ class PartRow(QWidget):
     def show_part(self, part: ReportPart, chosen: bool) -> None:
         """Show another part."""
         self._part = part
-        kind = {"run": "Run: ", "scan": "Scan: ", "measurement": ""}[part.kind]
+        kind = {"run": "Run: ", "scan": "" if part.cleaned else "Scan: ", "measurement": ""}[
+            part.kind
+        ]
         with QSignalBlocker(self.box):
             self.box.setChecked(chosen)
         self._words = f"{kind}{part.title}"

@@ -611,7 +611,9 @@ def _not_tested(material: Material) -> Iterator[str]:
             if sentence in said:
                 continue
             said.add(sentence)
-            yield f"The scan did not search: {sentence[:1].lower()}{sentence[1:]}"
+            after = material.checkpoints[facts.suspect].role == "cleaned"
+            scan = "The scan after cleaning" if after else "The scan"
+            yield f"{scan} did not search: {sentence[:1].lower()}{sentence[1:]}"
     if "cleaned" in roles:
         if not any("rebound" in job.files for job in material.jobs.values()):
             yield (
