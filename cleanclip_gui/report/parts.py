@@ -118,9 +118,9 @@ def parts_of(
     if not sha256:
         return ()
     parts: list[ReportPart] = []
-    made = tuple(_runs(sha256, runs))
-    of_made = {part.cleaned for part in made if part.cleaned}
-    for of_kind in (_measurements(sha256), _scans(sha256, of_made, scans), made):
+    own_runs = tuple(_runs(sha256, runs))
+    cleaned = {part.cleaned for part in own_runs if part.cleaned}
+    for of_kind in (_measurements(sha256), _scans(sha256, cleaned, scans), own_runs):
         parts += sorted(of_kind, key=lambda part: part.begun, reverse=True)[:_MOST]
     return tuple(parts)
 
@@ -142,9 +142,9 @@ def usually_chosen(parts: Sequence[ReportPart], shown: Iterable[str]) -> frozens
     for group in groups.values():
         ready = [part for part in group if not part.later] or group
         chosen.add(next((part.folder for part in ready if part.folder in folders), ready[0].folder))
-    made = {part.cleaned for part in parts if part.kind == "run" and part.folder in chosen}
+    results = {part.cleaned for part in parts if part.kind == "run" and part.folder in chosen}
     for part in parts:  # the scan after a run that does not go in
-        if part.kind == "scan" and part.cleaned and part.cleaned not in made:
+        if part.kind == "scan" and part.cleaned and part.cleaned not in results:
             chosen.discard(part.folder)
     return frozenset(chosen)
 
@@ -176,8 +176,8 @@ def _scans(
         if not (after or scan.sha256 == sha256) or not (folder / SCAN_FILE).is_file():
             continue
         title = ("After cleaning: " if after else "") + (plain(scan.answer, 90) or "Scan")
-        of_made = scan.sha256 if after else ""
-        yield ReportPart("scan", folder, title, scan.made, cleaned=of_made)
+        about = scan.sha256 if after else ""
+        yield ReportPart("scan", folder, title, scan.made, cleaned=about)
 
 
 def _runs(sha256: str, others: Iterable[Path]) -> Iterator[ReportPart]:

@@ -36,7 +36,7 @@ from ml_core.reading.errors import CancelledError, InputError
 
 TAKEN_OVER = Message("Its result exists already; it is not run again.")
 _MOST_EXAMPLES = 100_000_000  # of a recipe
-_KEPT_BACK = 10  # one of so many pairs is kept for the rebound test, where there are few
+_RESERVED = 10  # one of so many pairs is kept for the rebound test, where there are few
 
 
 def passed_on(events: Generator[Event, None, None]) -> Generator[Event, None, Done]:
@@ -186,17 +186,17 @@ def spared(job: CleanSpec, control: Control) -> Generator[Event, None, CleanSpec
         there = yield from _examples(job.model_copy(update={"recipe": whole}), control)
     except (InputError, CancelledError):  # the run meets it too, and says so
         return job
-    kept = there // _KEPT_BACK if pairs.n is None else 0
-    if there - kept >= recipe.pairs or there - kept < recipe.batch_size:
+    reserve = there // _RESERVED if pairs.n is None else 0
+    if there - reserve >= recipe.pairs or there - reserve < recipe.batch_size:
         return job
-    fitted = fitted_budget(recipe, recipe.total_steps, there - kept)
+    fitted = fitted_budget(recipe, recipe.total_steps, there - reserve)
     epochs = "once" if fitted.epochs == 1 else f"{fitted.epochs} times"
     yield Message(
         f"There are {there} pairs, fewer than the {recipe.pairs} of the recipe: "
         f"{fitted.pairs} are shown {epochs}, in {fitted.total_steps} steps"
-        + (f"; {kept} are kept for the rebound test." if kept else ".")
+        + (f"; {reserve} are kept for the rebound test." if reserve else ".")
     )
-    part = pairs.model_copy(update={"n": there - kept}) if kept else pairs
+    part = pairs.model_copy(update={"n": there - reserve}) if reserve else pairs
     return job.model_copy(update={"recipe": fitted, "pairs": part})
 
 

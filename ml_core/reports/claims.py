@@ -603,14 +603,14 @@ def _not_tested(material: Material) -> Iterator[str]:
     """What nobody looked at."""
     measured = material.measurements.values()
     roles = {item.role for item in material.checkpoints.values()}
-    said: set[str] = set()
+    listed: set[str] = set()
     if not material.scans:
         yield "Unknown triggers: no scan was made."
     for facts in material.scans.values():
         for sentence in facts.not_searched:
-            if sentence in said:
+            if sentence in listed:
                 continue
-            said.add(sentence)
+            listed.add(sentence)
             after = material.checkpoints[facts.suspect].role == "cleaned"
             scan = "The scan after cleaning" if after else "The scan"
             yield f"{scan} did not search: {sentence[:1].lower()}{sentence[1:]}"
