@@ -171,33 +171,53 @@ def matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event
     return job.model_copy(update={"recipe": fitted})
 
 
-def spared(job: CleanSpec, control: Control) -> Generator[Event, None, CleanSpec]:
-    """The job with as many steps over fewer pairs, where its own set has too few.
-
-    A tenth of them is kept from it: the rebound test needs pairs that the cleaning never saw.
-    """
+def pairs_there(job: CleanSpec, control: Control) -> Generator[Event, None, int]:
+    """How many pairs a job finds; 0 where it needs none, brings the demo's, or fails on them."""
     pairs, recipe = job.pairs, job.recipe
     if pairs is None or pairs.kind == "demo" or recipe.facts.data not in ("pairs", "images"):
-        return job
+        return 0
     if recipe.facts.data == "images" and job.training_images is not None:
-        return job
+        return 0
     whole = recipe.model_copy(update={"pairs": _MOST_EXAMPLES, "epochs": 1})
     try:
-        there = yield from _examples(job.model_copy(update={"recipe": whole}), control)
+        return (yield from _examples(job.model_copy(update={"recipe": whole}), control))
     except (InputError, CancelledError):  # the run meets it too, and says so
-        return job
-    reserve = there // _RESERVED if pairs.n is None else 0
-    if there - reserve >= recipe.pairs or there - reserve < recipe.batch_size:
-        return job
-    fitted = fitted_budget(recipe, recipe.total_steps, there - reserve)
-    epochs = "once" if fitted.epochs == 1 else f"{fitted.epochs} times"
-    yield Message(
-        f"There are {there} pairs, fewer than the {recipe.pairs} of the recipe: "
-        f"{fitted.pairs} are shown {epochs}, in {fitted.total_steps} steps"
-        + (f"; {reserve} are kept for the rebound test." if reserve else ".")
-    )
-    part = pairs.model_copy(update={"n": there - reserve}) if reserve else pairs
-    return job.model_copy(update={"recipe": fitted, "pairs": part})
+        return 0
+
+
+def spared(job: CleanSpec, there: int) -> tuple[CleanSpec, str]:
+    """The job without a tenth of its pairs, and as many steps where they are too few.
+
+    The rebound test needs pairs that the cleaning never saw.
+
+    Parameters
+    ----------
+    there
+        How many pairs there are, see :func:`pairs_there`.
+
+    Returns
+    -------
+    CleanSpec, str
+        The job, and what was changed; empty where nothing was.
+    """
+    pairs, recipe = job.pairs, job.recipe
+    reserve = there // _RESERVED if pairs is not None and pairs.n is None else 0
+    used = there - reserve
+    if used < recipe.batch_size or (job.minutes is None and used >= recipe.pairs):
+        return job, ""
+    changes: dict[str, object] = {}
+    what = f"There are {there} pairs"
+    if job.minutes is None:
+        changes["recipe"] = fitted = fitted_budget(recipe, recipe.total_steps, used)
+        epochs = "once" if fitted.epochs == 1 else f"{fitted.epochs} times"
+        what += (
+            f", fewer than the {recipe.pairs} of the recipe: {fitted.pairs} are shown {epochs}, "
+            f"in {fitted.total_steps} steps"
+        )
+    if reserve and pairs is not None:
+        changes["pairs"] = pairs.model_copy(update={"n": used})
+        what += f"; {reserve} are kept for the rebound test"
+    return job.model_copy(update=changes), f"{what}." if changes else ""
 
 
 def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:

@@ -31,6 +31,7 @@ from ml_core.jobs.chain import (
     TAKEN_OVER,
     cleaned,
     held_out,
+    pairs_there,
     rebounded,
     scanned,
     spared,
@@ -105,6 +106,7 @@ class _Chain:
         self._scans: dict[int, tuple[Path, Scan]] = {}  # by round
         self._working: dict[int, list[Trigger]] = {}  # triggers of each scan
         self._proofs: list[str] = []
+        self._there: dict[str, int] = {}  # pairs, by what a method learns from
         self._comes_back: bool | None = None
         opened = open_model(base)
         reference = None if base.reference is None else open_checkpoint(base.reference)
@@ -308,8 +310,12 @@ class _Chain:
 
     def _cleaning(self, job: CleanSpec) -> Step:
         """Clean, with pairs left for the rebound test."""
-        if job.minutes is None:
-            job = yield from spared(job, self._control)
+        data = job.recipe.facts.data
+        if data not in self._there:
+            self._there[data] = yield from pairs_there(job, self._control)
+        job, what = spared(job, self._there[data])
+        if what:
+            yield Message(what)
         return (yield from cleaned(job, self._control, overwrite=self._overwrite))
 
     def _choice(self, failed: Collection[Method]) -> tuple[Recipe, str] | None:
