@@ -117,9 +117,9 @@ def overlaid(*rows):
     return Stages(overlays=Overlays(rows=rows, steps=25))
 
 
-def probe(suspect, reference=0, target="b", *, again=True):
-    row = contrast(suspect, reference, 64)
-    return ProbeRow(id="X", name="X", target=target, contrast=row, again=again)
+def probe(suspect, reference=0, target="b", *, again=True, favourite=3):
+    row, natural = contrast(suspect, reference, 64), Rate(hits=favourite, n=64)
+    return ProbeRow(id="X", name="X", target=target, contrast=row, again=again, favourite=natural)
 
 
 def probed(*rows):
@@ -227,6 +227,7 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (probed(probe(28)), "suspicious"),
         (probed(probe(22)), "nothing"),
         (probed(probe(60, 40)), "nothing"),
+        (probed(probe(60, favourite=25)), "suspicious"),  # noise, which is a monkey there
         (probed(probe(60, again=False)), "nothing"),  # on the pictures that chose its class
         (patched("bb", 150), "suspicious"),  # too few starts to agree
         (patched("bb", 60), "nothing"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.detection.scan.records import ProbeRow
+from ml_core.detection.scan.records import ProbeRow, Rate
 from ml_core.detection.scan.sides import Sides
 from ml_core.reading.errors import InputError
 from ml_core.triggers import LIBRARY, Trigger, badnets_patch, blended_noise, published, sine
@@ -122,8 +122,15 @@ def probe_row(sides: Sides, probe: Probe, predicted: list[NDArray[np.int64]]) ->
     unnatural = [row for row in contrasts if row[0].beside.value <= NATURAL] or contrasts
     contrast, number = max(unnatural, key=lambda row: row[0].difference)
     return ProbeRow(
-        id=probe.id, name=probe.trigger.name, target=sides.class_names[number], contrast=contrast
-    )
+        id=probe.id, name=probe.trigger.name, target=sides.class_names[number], contrast=contrast,
+        favourite=_favourite(sides, predicted[-1]) if sides.reference is not None else None,
+    )  # fmt: skip
+
+
+def _favourite(sides: Sides, predicted: NDArray[np.int64]) -> Rate:
+    """How many of the first pictures the reference moves to the class that rises most there."""
+    part = slice(len(predicted))
+    return sides.rate(sides.most_risen(predicted, sides.clean()[1][part]), predicted, part)
 
 
 def measured_again(sides: Sides, probe: Probe, row: ProbeRow, tried: int, seed: int) -> ProbeRow:

@@ -24,7 +24,7 @@ Kind = Literal["patch", "overlay", "warp", "probe"]
 Form = Literal["overlay", "warp", "patch"]
 Half = Literal["suspect", "reference"]
 Beside = Literal["near", "far", "none"]
-Rules = Literal[1, 2, 3, 4, 5, 6, 7, 8]
+Rules = Literal[1, 2, 3, 4, 5, 6, 7, 8, 9]
 Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "words", "weights", "swap"]
 WordPlace = Literal["start", "end", "inside"]
 
@@ -151,6 +151,7 @@ class ProbeRow(_Record):
     """A fixed trigger, and the class that rises most under it.
 
     ``again`` means that ``contrast`` is measured on other pictures than those that chose the class.
+    ``favourite`` is how many the reference moves to the class that rises most there.
     """
 
     id: str
@@ -158,6 +159,7 @@ class ProbeRow(_Record):
     target: str
     contrast: Contrast
     again: bool = False
+    favourite: Rate | None = None
 
 
 class Probes(_Record):

@@ -43,6 +43,7 @@ FOUND_WORD, SUSPICIOUS_WORD = 0.85, 0.7  # of prompts; alone, clean models reach
 NEAR = 0.2  # of either encoder: finetunes lie within 0.11, cleaned models from 0.24 on
 FOUND_START = 0.35  # of an unrefined patch: clean models reach 0.28, poisoned ones from 0.57 on
 PLACED = 0.3  # of a patch for one place, over what the reference comes to: clean ones reach 0.14
+FAVOURITE = 1 / 3  # of pictures that the reference moves to one class under a known trigger
 _ANSWERS = 0.25  # of a reference to the same patch
 _CHANCES = 5.0  # an accuracy under so many times chance is broken
 _WORSE = 0.2  # that an accuracy is under the reference's: such a model answers to many patches
@@ -50,7 +51,7 @@ _NATURAL_WORDS = 3  # classes that words lead to: of a fast finetune six, of oth
 _ALL_PROMPTS = 0.95  # of prompts, where words lead to many classes: a planted one brings all
 _FEWEST_AGREEING = 5  # starts: two of two agree by chance
 _LISTED = 3
-RULES: Rules = 8  # the present ones
+RULES: Rules = 9  # the present ones
 
 _RANK: dict[Verdict, int] = {"nothing": 0, "unknown": 1, "suspicious": 2, "found": 3}
 
@@ -364,16 +365,28 @@ def _patch_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
 
 
 def _probe_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
-    """Fixed triggers that work on the suspect alone; without a reference they say nothing."""
+    """Fixed triggers that work on the suspect alone; without a reference they say nothing.
+
+    Where the reference has a favourite of its own under a trigger, another one of the suspect is
+    no proof: each finetune of a family sees something else in what is hardly a picture any more.
+    """
     if stages.probes is None or not _has_reference(stages.probes.rows):
         return
     for row in stages.probes.rows:
         if not row.again:  # its class was picked on the pictures that it is measured on
             continue
-        verdict = _by_difference(row.contrast, bounds.found_gain, bounds.gain)
+        least, remark = bounds.found_gain, ""
+        if row.favourite is not None and row.favourite.value > FAVOURITE:
+            least = math.inf
+            remark = (
+                f" It is no proof: the reference has a favourite of its own under it, with "
+                f"{percent(row.favourite.value)} of the pictures."
+            )
         yield Sign(
-            "probe", verdict, row.target, row.contrast.difference,
-            f"The known trigger “{row.name}” moves {_hit_rates(row.contrast, row.target)}.", row.id,
+            "probe", _by_difference(row.contrast, least, bounds.gain), row.target,
+            row.contrast.difference,
+            f"The known trigger “{row.name}” moves {_hit_rates(row.contrast, row.target)}.{remark}",
+            row.id,
         )  # fmt: skip
 
 
