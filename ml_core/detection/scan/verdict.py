@@ -79,8 +79,8 @@ BESIDE_NEAR = Bounds(SUSPICIOUS_LOW, gain=0.4, found_gain=FOUND_GAIN)
 BESIDE_FAR = Bounds(0.3, gain=FOUND_GAIN, found_gain=math.inf)
 # What is suspicious and what is found of a trigger searched for one class on both models, beside a
 # near reference: elsewhere overlays of clean models reach 0.77.
-GAPS: dict[Form, tuple[float, float]] = {  # a clean finetune with AutoAugment: 0.41, 0.24, 0.23
-    "overlay": (0.55, 0.65), "warp": (0.35, 0.5), "patch": (0.4, 0.55),
+GAPS: dict[Form, tuple[float, float]] = {  # clean models: 0.41, 0.24, 0.46
+    "overlay": (0.55, 0.65), "warp": (0.35, 0.5), "patch": (0.5, 0.55),
 }  # fmt: skip
 MOVES = 0.25  # gain from which on the reference is searched, too: less could not count in GAPS
 PATCH_ALONE = 0.25  # without a reference: natural patches of clean models reach 0.2
