@@ -238,8 +238,8 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (overlaid(overlay(80, 2, 4, form="warp")), "suspicious"),
         (overlaid(overlay(60, 2, 4, form="warp")), "nothing"),
         (overlaid(overlay(160, 40, 40, form="patch")), "found"),  # so large a patch moves any model
-        (overlaid(overlay(160, 70, 40, form="patch")), "suspicious"),
-        (overlaid(overlay(160, 90, 40, form="patch")), "nothing"),
+        (overlaid(overlay(160, 55, 40, form="patch")), "suspicious"),
+        (overlaid(overlay(160, 70, 40, form="patch")), "nothing"),
         (worded(30, 2, 3), "found"),
         (worded(30, 29, 28), "found"),  # where it stands was learned, not the word
         (worded(30, reference=5), "nothing"),  # the reference knows that place, too
