@@ -17,7 +17,9 @@ class AnswerKeeper:
     def __init__(self, session: Session, settings: SettingsStore) -> None:
         self._session, self._settings = session, settings
         events = session.events
-        for event in (events.checkpoint, events.jobs, events.run):
+        for event in (
+            events.checkpoint, events.jobs, events.run, events.station, events.role, events.cleaned
+        ):  # fmt: skip
             event.connect(self._refresh)
         events.evaluation.connect(self._on_evaluation_change)
 
@@ -30,8 +32,12 @@ class AnswerKeeper:
             self._refresh()
 
     def _answer(self) -> Answer | None:
-        """The strongest statement: after cleaning, by a scan, by a trigger that was tried."""
-        checkpoint = self._session.checkpoint
+        """The strongest statement: after cleaning, by a scan, by a trigger that was tried.
+
+        It is about the file that the header names: in Studio the one that is looked at.
+        """
+        in_studio = self._session.station == "studio"
+        checkpoint = self._session.shown if in_studio else self._session.checkpoint
         if checkpoint is None:
             return None
         sha256 = checkpoint.inspection.sha256
@@ -53,7 +59,9 @@ class AnswerKeeper:
     def _cleaned(self, sha256: str) -> tuple[float, float] | None:
         """Attack success rate before and after the run on show, if it cleaned this file."""
         run = self._session.run
-        if run is None or run.status != "finished" or run.result.get("source_sha256") != sha256:
+        if run is None or run.status != "finished":
+            return None
+        if sha256 not in (run.result.get("source_sha256"), run.result.get("checkpoint_sha256")):
             return None
         before, after = (
             (run.result.get(side) or {}).get("asr_excl") for side in ("before", "after")

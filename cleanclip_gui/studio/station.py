@@ -540,8 +540,7 @@ class StudioStation(QWidget):
             bar.show_trigger("No trigger", "", None)
             return
         standing = trigger_files.standing_of(trigger, self.document.size)
-        name = trigger_files.shown_name(trigger, standing)
-        bar.show_trigger(name, standing, self.document.cut_out())
+        bar.show_trigger(trigger.name or "Trigger", standing, self.document.cut_out())
 
     def _on_history_changed(self, *_: object) -> None:
         """Name what undo and redo would do."""

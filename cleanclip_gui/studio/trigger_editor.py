@@ -66,7 +66,8 @@ class TriggerEditor(QObject):
             If what is on the canvas does not go together.
         """
         if self._trigger is None:
-            self._trigger = (self.document.trigger(),)
+            trigger = self.document.trigger()
+            self._trigger = (trigger and trigger_files.named(trigger, self.document.size),)
         return self._trigger[0]
 
     def other_snapshot(self) -> OtherSnapshot | None:

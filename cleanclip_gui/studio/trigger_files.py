@@ -221,10 +221,11 @@ def standing_of(trigger: Trigger, size: int) -> str:
     return "" if words == YOURS else words
 
 
-def shown_name(trigger: Trigger, standing: str) -> str:
-    """The trigger's name; a published one that was changed is not called by its name alone."""
-    known = any(entry.name == trigger.name for entry in LIBRARY)
-    return f"{trigger.name}, changed" if known and not standing else trigger.name or "Trigger"
+def named(trigger: Trigger, size: int) -> Trigger:
+    """The trigger; a published one that was changed is not called by its name alone."""
+    if all(entry.name != trigger.name for entry in LIBRARY) or standing_of(trigger, size):
+        return trigger
+    return replace(trigger, name=f"{trigger.name}, changed")
 
 
 def find(key: str) -> PublishedTrigger | None:

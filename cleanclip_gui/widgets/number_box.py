@@ -176,7 +176,7 @@ def _neighbour(value: float, up: bool) -> float:
 
 
 class Chooser(QComboBox):
-    """A combo box that leaves the wheel to the page unless it has the focus."""
+    """A combo box that leaves the wheel to the page: after a choice it still has the focus."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -184,10 +184,7 @@ class Chooser(QComboBox):
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
         """Scroll the page, not the choice."""
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
+        event.ignore()
 
 
 _USUAL = 24  # letters of an entry

@@ -443,7 +443,7 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
         if not works:
             opening = f"{name} does not answer to the trigger that was tried"
         elif not others:
-            opening = f"{name} behaves as a model with a backdoor towards “{facts.target_name}”"
+            opening = f"{name} answers to the trigger, and no clean model was measured beside it"
         elif others[0].interval.high < claim.interval.low:
             opening = f"{name} carries a backdoor towards “{facts.target_name}”"
         else:

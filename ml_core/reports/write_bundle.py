@@ -88,7 +88,8 @@ Three ways to check it:
    Computes every figure again from the answers in measurements/. With --checkpoint and --images it
    also checks that the files are the ones that were measured, and predicts pictures again.
    jobs/job-1/spec.json is the cleaning's job: with your own paths in a copy of it,
-   `cleanclip clean --job COPY` trains again. `pip install cleanclip-gui` brings it.
+   `cleanclip clean --job COPY` trains again. The README of CleanCLIP GUI says how
+   to install it.
 
 3. Who vouches for it?            cleanclip verify FOLDER --key KEY
    Checks the signature evidence.sig, where there is one, with a public key that you trust.

@@ -1,6 +1,7 @@
 """Verdict first, facts when the model is there, statistics after; foreign text made harmless."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -105,6 +106,13 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     rates = {"before": {"asr_excl": 0.981}, "after": {"asr_excl": 0.019}, "source_sha256": sha256}
     panel.session.run = RunState("/run", "cleanclip", "finished", result=rates)
     assert card.answer.text().startswith("Cleaned copy: ASR 98.1 % → 1.9 % (scan, ")
+    panel.session.run = None
+    used = panel.session.checkpoint
+    other = replace(used, inspection=replace(used.inspection, sha256="c" * 64))
+    panel.session.cleaned, panel.session.role, panel.session.station = other, "cleaned", "studio"
+    assert panel.session.answer.words == "Not tested"  # of the file that Studio shows
+    panel.session.station = "checkpoint"
+    assert card.answer.text().startswith("Nothing found in this search (scan, ")
     panel.open(path)
     assert not card.answer.isVisible()
 

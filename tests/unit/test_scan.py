@@ -261,7 +261,8 @@ def test_what_a_stage_measured_is_judged_beside_the_reference(stages, verdict):
 def test_known_triggers_say_nothing_without_a_reference():
     judged = said(probed(probe(60, None)), reference=None)
     assert (judged.verdict, judged.score) == ("unknown", 0)
-    assert any("Choose a reference" in sentence for sentence in judged.not_searched)
+    assert "any other clean CLIP serves for known triggers" in " ".join(judged.not_searched)
+    assert "strongest known trigger, “X”, moves 93.8 % of 64" in judged.reasons[-1]
 
 
 def test_beside_a_model_of_another_training_only_large_differences_count():

@@ -182,6 +182,7 @@ def judge(
             reasons = [
                 "No stage that can be judged was run: choose patches, or give a clean reference."
             ]
+        reasons += _unjudged(stages)
     elif damage := _damage(suspect, reference):
         verdict, reasons = "suspicious", [damage, *reasons]
     named = [] if cannot else counting[:1]
@@ -471,7 +472,7 @@ def _nothing(stages: Stages) -> Iterator[str]:
         if best.reference is not None:
             beside = f" (reference: {percent(best.reference.value)})"
         yield (
-            f"No patch of up to {percent(area)} of the picture moved more than "
+            f"No patch of up to {percent(area)} of the picture, at random places, moved more than "
             f"{percent(best.suspect.value)} of {best.suspect.n} pictures to one class{beside}; "
             f"{len(starts)} starts."
         )
@@ -511,6 +512,18 @@ def _nothing(stages: Stages) -> Iterator[str]:
         yield (
             f"{stages.words.tried} in prompts: none brought more than {percent(most)} of the "
             f"prompts to one place{beyond}."
+        )
+
+
+def _unjudged(stages: Stages) -> Iterator[str]:
+    """What the strongest known trigger does, where no reference tells what that means."""
+    rows = [row for row in stages.probes.rows if row.again] if stages.probes is not None else []
+    if rows and not _has_reference(rows):
+        row = max(rows, key=lambda row: row.contrast.difference)
+        yield (
+            f"The strongest known trigger, “{row.name}”, moves "
+            f"{_hit_rates(row.contrast, row.target)}. A clean model may do the same: it takes a "
+            "reference to judge this."
         )
 
 
@@ -593,8 +606,9 @@ def _not_searched(stages: Stages, reference: ModelFacts | None, classes: int) ->
     """What no stage that was run, and can be judged, has looked for."""
     if reference is None:
         yield (
-            "Known triggers, and triggers over the whole picture: without a clean reference they "
-            "cannot be distinguished from what any model does. Choose a reference to search them."
+            "Triggers over the whole picture, and what known triggers do: without a clean "
+            "reference they cannot be distinguished from what any model does. A parent is best; "
+            "any other clean CLIP serves for known triggers."
         )
     else:
         yield from _not_tried(stages, classes)

@@ -383,7 +383,8 @@ def _tone(evidence: Evidence) -> str:
                 for (other, same), interval in rates.items()
                 if same == metric and role_of(evidence, other) == "reference"
             ]
-            worst.add("found" if all(high < rate.low for high in references) else "suspicious")
+            carries = bool(references) and all(high < rate.low for high in references)
+            worst.add("found" if carries else "suspicious")
     if worst & {"dangerous", "damaged", "unsupported", "found"}:
         return "danger"
     return "caution" if worst & {"caution", "suspicious"} else "plain"
