@@ -227,6 +227,8 @@ class _Chain:
         sentence = words.STOPPED if status == "stopped" else done.error
         if status == "finished":
             sentence = take(done.result)
+        elif status == "stopped" and step.kind == "clean":
+            take(done.result)  # what it saved can be used
         ended = {"status": status, "sentence": sentence, "seconds": time.monotonic() - begin}
         self._steps.append(step.model_copy(update=ended))
         yield Finding("step", self._steps[-1].model_dump())
