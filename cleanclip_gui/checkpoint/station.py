@@ -509,9 +509,7 @@ class CheckpointStation(QWidget):
             target = Path(path).absolute()
             if target.is_dir():
                 self._looking = tasks.run(
-                    lambda _: is_one(target),
-                    partial(self._on_folder_known, target),
-                    slot="folder",
+                    lambda _: is_one(target), partial(self._on_folder_known, target), slot="folder"
                 )
             else:
                 self.open(target)

@@ -11,11 +11,7 @@ from typing import Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QPushButton,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart
@@ -31,14 +27,7 @@ from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.number_box import NumberBox, number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
-from cleanclip_gui.widgets.text import (
-    count_text,
-    left_text,
-    percent,
-    percent_range,
-    plain,
-    plural,
-)
+from cleanclip_gui.widgets.text import count_text, left_text, percent, percent_range, plain, plural
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Event, Metric, Progress

@@ -13,13 +13,7 @@ from typing import Any, Literal
 from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.clean.chain import CHAIN_SPEC, Chain, is_chain, read_chain
-from cleanclip_gui.clean.history import (
-    PastRun,
-    SavedRun,
-    can_resume,
-    read_run,
-    run_metrics,
-)
+from cleanclip_gui.clean.history import PastRun, SavedRun, can_resume, read_run, run_metrics
 from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.result import is_source, where_open
 from cleanclip_gui.inference.inference import StudioDevice

@@ -37,14 +37,7 @@ from cleanclip_gui.widgets.controls import Fold, IconLabel, Label
 from cleanclip_gui.widgets.layout import column, page, row
 from cleanclip_gui.widgets.painted import Cells, Place, blend
 from cleanclip_gui.widgets.text import count_text, duration_text, fitting, percent, plain, plural
-from ml_core.detection.scan.records import (
-    Contrast,
-    ModelFacts,
-    Refined,
-    Scan,
-    Verdict,
-    Words,
-)
+from ml_core.detection.scan.records import Contrast, ModelFacts, Refined, Scan, Verdict, Words
 
 # verdict -> icon, tone of the card, role of the title; never a welcome one: nothing is proved.
 LOOKS: dict[Verdict, tuple[str, str, str]] = {

@@ -12,13 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QHideEvent, QShowEvent
-from PySide6.QtWidgets import (
-    QGridLayout,
-    QListWidget,
-    QListWidgetItem,
-    QStackedWidget,
-    QWidget,
-)
+from PySide6.QtWidgets import QGridLayout, QListWidget, QListWidgetItem, QStackedWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command
@@ -27,13 +21,7 @@ from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.scan.live_view import HELP, LiveView, stage_title
 from cleanclip_gui.scan.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.scan.result_view import ResultView
-from cleanclip_gui.scan.scanning import (
-    Estimating,
-    LiveScan,
-    Scanning,
-    estimate_folder,
-    scans_dir,
-)
+from cleanclip_gui.scan.scanning import Estimating, LiveScan, Scanning, estimate_folder, scans_dir
 from cleanclip_gui.scan.setup import NONE, OWN, ScanSetup
 from cleanclip_gui.scan.stamping import Stamped, Stamping
 from cleanclip_gui.scan.tables import csv_rows

@@ -458,9 +458,7 @@ class SessionFiles(QObject):
         self._session.notes = dialog.text
 
 
-def _opened(
-    session: Session,
-) -> tuple[tuple[tuple[str, ShownCheckpoint], ...], LocalData | None]:
+def _opened(session: Session) -> tuple[tuple[tuple[str, ShownCheckpoint], ...], LocalData | None]:
     """The opened things that a session's record describes."""
     facts = (
         ("suspect", session.checkpoint), ("cleaned", session.cleaned),

@@ -40,12 +40,7 @@ from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import PairSpec
 from ml_core.detection.exclude import exclude
 from ml_core.detection.records import FEWEST_FOLDS, FIVE_POISONS, SCORES, Audit, read_audit
-from ml_core.jobs.audit import (
-    AUDIT_FILE,
-    EXCLUSIONS_FILE,
-    THUMBNAILS_FILE,
-    AuditSpec,
-)
+from ml_core.jobs.audit import AUDIT_FILE, EXCLUSIONS_FILE, THUMBNAILS_FILE, AuditSpec
 from ml_core.jobs.specs import SPEC_FILE, read_spec_file
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError

@@ -23,21 +23,8 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import (
-    QFontMetrics,
-    QMouseEvent,
-    QPainter,
-    QPaintEvent,
-    QPen,
-    QPixmap,
-)
-from PySide6.QtWidgets import (
-    QFrame,
-    QListView,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-    QWidget,
-)
+from PySide6.QtGui import QFontMetrics, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap
+from PySide6.QtWidgets import QFrame, QListView, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
@@ -222,11 +209,7 @@ class SuspectDelegate(QStyledItemDelegate):
         return QSize(*map(theme.px, CELL))
 
     def editorEvent(  # noqa: N802
-        self,
-        event: QEvent,
-        model: QAbstractItemModel,
-        option: QStyleOptionViewItem,
-        index: _Index,
+        self, event: QEvent, model: QAbstractItemModel, option: QStyleOptionViewItem, index: _Index
     ) -> bool:
         """A click on the button does not change the selection."""
         if event.type() not in (QEvent.Type.MouseButtonRelease, QEvent.Type.MouseButtonPress):
@@ -289,11 +272,7 @@ def _paint_mark(painter: QPainter, place: QRect, excluded: bool) -> None:
 
 
 def _paint_words(
-    painter: QPainter,
-    rect: QRect,
-    picture: QRectF,
-    cell: SuspectCell,
-    option: QStyleOptionViewItem,
+    painter: QPainter, rect: QRect, picture: QRectF, cell: SuspectCell, option: QStyleOptionViewItem
 ) -> None:
     """Caption, and below it rank and score, or that the pair is left out."""
     font = sized(option.font, 0.9)

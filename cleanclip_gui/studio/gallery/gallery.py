@@ -8,13 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, QTimer, Signal
-from PySide6.QtGui import (
-    QActionGroup,
-    QHideEvent,
-    QResizeEvent,
-    QShowEvent,
-    QStandardItemModel,
-)
+from PySide6.QtGui import QActionGroup, QHideEvent, QResizeEvent, QShowEvent, QStandardItemModel
 from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 
 from cleanclip_gui import theme
