@@ -129,7 +129,7 @@ class ComparisonView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.changes: list[TensorChange] = []
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
         self.title = Label("", "heading", wrap=True)
         self.words = Label("", "subtle", wrap=True)
         self.busy = BusyRow("Progress of the comparison")
@@ -178,8 +178,7 @@ class ComparisonView(QWidget):
 
     def forget(self) -> None:
         """Compare no further, as another file is opened."""
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
 
     def begin(self, other: str, total: int) -> None:
         """Compare with a file of ``total`` tensors at least."""

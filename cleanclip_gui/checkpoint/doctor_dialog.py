@@ -17,7 +17,7 @@ from cleanclip_gui.jobs.job_dialog import JobDialog
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.controls import Label, named, push_button
+from cleanclip_gui.widgets.controls import Label, Note, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.number_box import NumberBox
@@ -254,8 +254,7 @@ class DoctorDialog(JobDialog):
         self.trials = TrialsTable()
         self.locked.append(self.images)
         self.verdict = Label("", "heading", wrap=True)
-        self.words = Label("", wrap=True)
-        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.words = Note(selectable=True)
         self.use = push_button("Use this", self.use_proposal, look="primary")
         self.forget = push_button("Forget the choice", self.forget_choice)
         self.card = card(self.verdict, self.words, margins=theme.SPACE_L, spacing=theme.SPACE_S)
@@ -306,7 +305,7 @@ class DoctorDialog(JobDialog):
     def show_running(self) -> None:
         """Show that the doctor works; how long is not known."""
         super().show_running()
-        self.busy.bar.setRange(0, 0)
+        self.busy.show_share(None)
 
     def take(self, event: Event) -> None:
         """List a setting that was tried."""
@@ -366,7 +365,6 @@ class DoctorDialog(JobDialog):
         proposal = (choice or {}).get("evidence", "").replace("Chosen with", "Proposed by", 1)
         sentences = (*warnings, *result["findings"], *([proposal] if proposal else []))
         self.words.setText("\n".join(plain(sentence, 600) for sentence in sentences))
-        self.words.setVisible(bool(sentences))
         theme.set_property(self.card, "tone", "caution" if warnings else "" if choice else "ok")
         self.card.show()
         self.use.setEnabled(choice is not None)

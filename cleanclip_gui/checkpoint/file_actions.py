@@ -69,7 +69,6 @@ class ConvertDialog(FittedDialog):
 
 
 _EXPORTS = "Web page (*.html);;JSON (*.json);;SARIF 2.1.0 (*.sarif)"
-_STEPS = 1000
 
 
 class FileWriter(QObject):
@@ -97,7 +96,7 @@ class FileWriter(QObject):
         self._inspection: Inspection | None = None
         self._has_head = False
         self._problem = self._donor = ""
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
         self.dialog: ConvertDialog | None = None
 
     def set_file(self, inspection: Inspection | None, *, has_head: bool = False) -> None:
@@ -116,7 +115,7 @@ class FileWriter(QObject):
     @property
     def is_busy(self) -> bool:
         """Whether something is being written."""
-        return self._ticket is not None and self._ticket.is_open
+        return self._ticket.is_open
 
     def can_convert(self) -> bool:
         """Whether there are tensors to write, and nothing is being written."""
@@ -199,7 +198,7 @@ class FileWriter(QObject):
 
     def cancel(self) -> None:
         """Stop writing; nothing is left of it."""
-        if self._ticket is not None and self.is_busy:
+        if self.is_busy:
             self._ticket.cancel()
             self.state_changed.emit("Cancelled; nothing was written.")
 
@@ -244,22 +243,18 @@ class WritingRow(QWidget):
         super().__init__(parent)
         self._writer = writer
         self.busy = BusyRow("Progress of writing")
-        self.busy.bar.setRange(0, _STEPS)
         self.busy.cancel_clicked.connect(writer.cancel)
         self.words = Label("", "subtle", wrap=True)
         self.words.setMinimumWidth(1)
         column(self.busy, self.words, of=self, spacing=theme.SPACE_S)
         writer.state_changed.connect(self._on_state_changed)
-        writer.progressed.connect(self._on_progressed)
+        writer.progressed.connect(self.busy.show_share)
         self._on_state_changed("")
 
     def _on_state_changed(self, words: str) -> None:
         self.busy.setVisible(self._writer.is_busy)
         self.words.setText(words)
         self.setVisible(bool(words))
-
-    def _on_progressed(self, share: float) -> None:
-        self.busy.bar.setValue(round(_STEPS * share))
 
 
 def _stem(inspection: Inspection) -> str:

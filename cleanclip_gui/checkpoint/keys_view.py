@@ -168,7 +168,7 @@ _GROUPS = (
 _SHOWN = 2000
 
 
-class NamesView(QWidget):
+class NamesView(theme.Themed, QWidget):
     """A tree of two levels: groups, and the names in them."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -211,15 +211,9 @@ class NamesView(QWidget):
                 head.addChild(QTreeWidgetItem([f"and {left} more, which are not listed"]))
             self.tree.addTopLevelItem(head)
             head.setExpanded(True)
-        self._tint()
+        self.dress()
 
-    def changeEvent(self, event) -> None:  # noqa: N802
-        """Take the new theme's colours."""
-        super().changeEvent(event)
-        if event.type() == event.Type.PaletteChange:
-            self._tint()
-
-    def _tint(self) -> None:
+    def dress(self) -> None:
         """Colour the headings by how much they should worry."""
         for number in range(self.tree.topLevelItemCount()):
             head = self.tree.topLevelItem(number)

@@ -105,7 +105,6 @@ class PartsDialog(QDialog):
         self.table.activated.connect(self._on_activated)
         self.table.row_chosen.connect(self._offer)
         self.busy = BusyRow("Progress of the check")
-        self.busy.bar.setRange(0, len(self._paths))
         self.busy.cancel_clicked.connect(self.cancel)
         self.state = Label("", "subtle", wrap=True)
         self.ok = primary_button("Open")
@@ -148,7 +147,7 @@ class PartsDialog(QDialog):
         return (Cell(plain(name, 200), name.lower()), verdict, what, size, Cell(why, why.lower()))
 
     def _on_progress(self, progress: TicketProgress) -> None:
-        self.busy.bar.setValue(progress.done)
+        self.busy.show_share(progress.share)
 
     def _on_done(self) -> None:
         self.busy.hide()

@@ -163,9 +163,9 @@ class CheckpointStation(QWidget):
         self._device, self._actions = context.device, context.actions
         self.shell = context.shell
         self._path = ""
-        self._reading: Ticket | None = None
-        self._asking: Ticket | None = None
-        self._checking: Ticket | None = None
+        self._reading = Ticket.closed()
+        self._asking = Ticket.closed()
+        self._checking = Ticket.closed()
         self.inspection: Inspection | None = None
         self.assessment: Assessment | None = None
         self._signature: SignatureFacts | None = None
@@ -179,7 +179,7 @@ class CheckpointStation(QWidget):
         self._queue: deque[Path] = deque()  # of the table, to be examined
         self._queued = 0  # how many they were at first; 0 without a queue
         self._row: Path | None = None  # which of them is examined now
-        self._looking: Ticket | None = None  # whether a folder is one checkpoint
+        self._looking = Ticket.closed()  # whether a folder is one checkpoint
         self.doctors = JobDialogs("the loader doctor", self._doctor_dialog, self)
         self.doctors.failed.connect(self.shell.failed)
         self.doctors.used.connect(self._on_choice_changed)
@@ -400,8 +400,7 @@ class CheckpointStation(QWidget):
 
     def check_several(self, paths: Sequence[Path]) -> None:
         """List files, and what lies in folders, in a table that opens and examines them."""
-        if self._looking is not None:
-            self._looking.cancel()
+        self._looking.cancel()
         self._cancel_queue()
         self.many.read(paths)
         self.show_table()
@@ -553,18 +552,16 @@ class CheckpointStation(QWidget):
 
     def cancel(self) -> None:
         """Stop reading the file; nothing of it is opened."""
-        if self._reading is None or self.inspection is not None:
+        if not self._reading.is_open or self.inspection is not None:
             return
         self._forget()
-        self._reading = None
         self.verdict.show_cancelled(Path(self._path).name)
         self.shell.header_changed.emit(Path(self._path).name, "Not read", "")
 
     def _forget(self) -> None:
         """Ignore results of the present reading from now on."""
         for ticket in (self._looking, self._reading, self._asking, self._checking):
-            if ticket is not None:
-                ticket.cancel()
+            ticket.cancel()
         self.tensors.clear()
         self.comparison.forget()
 

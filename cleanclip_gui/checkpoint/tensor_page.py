@@ -221,7 +221,7 @@ class TensorTable(QWidget):
         self.none.hide()
         self.view.selectionModel().currentRowChanged.connect(self._on_current_changed)
         self._selected = ""
-        self._copying: Ticket | None = None
+        self._copying = Ticket.closed()
         self.model.modelReset.connect(self._on_rebuilt)
         copy = QAction(theme.icon("copy"), "Copy the chosen rows", self.view)
         copy.setShortcut(QKeySequence(QKeySequence.StandardKey.Copy))
@@ -267,8 +267,7 @@ class TensorTable(QWidget):
 
     def _forget_copying(self) -> None:
         """Forget a copy whose rows are about to change."""
-        if self._copying is not None:
-            self._copying.cancel()
+        self._copying.cancel()
 
     def _on_copied(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)

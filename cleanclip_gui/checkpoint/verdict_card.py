@@ -10,9 +10,17 @@ from PySide6.QtWidgets import QFrame, QMenu, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.session.records import Answer, Tone
-from cleanclip_gui.widgets.controls import ElidedLabel, IconLabel, Label, bind, push_button
+from cleanclip_gui.widgets.controls import (
+    ElidedLabel,
+    IconLabel,
+    Label,
+    Note,
+    bind,
+    push_button,
+    show_fitting,
+)
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.text import bytes_text, day_and_time, fitting, plain, tip
+from cleanclip_gui.widgets.text import bytes_text, day_and_time, plain
 from ml_core.reading import Inspection
 from ml_core.reading.inspection import REFUSED, verdict_words
 
@@ -63,10 +71,10 @@ class VerdictCard(QFrame):
         self._name = ""
         self._picture = IconLabel(34)
         self.name = ElidedLabel("", "title")  # a name has no spaces to be wrapped at
-        self.answer = self._label("heading")
-        self.verdict = self._label("heading")
-        self.reason = self._label("")
-        self.state = self._label("subtle")
+        self.answer = Label("", "heading", wrap=True, selectable=True)
+        self.verdict = Label("", "heading", wrap=True, selectable=True)
+        self.reason = Label(wrap=True, selectable=True)
+        self.state = Note("subtle", selectable=True)
         self.next = push_button(look="primary")
         self.more = push_button("More", name="More that can be done with the file")
         self._menu = QMenu(self.more)
@@ -89,12 +97,6 @@ class VerdictCard(QFrame):
             (self.cancel, Qt.AlignmentFlag.AlignTop),
             of=self, margins=theme.SPACE_L, spacing=theme.SPACE_L,
         )  # fmt: skip
-
-    def _label(self, role: str) -> Label:
-        label = Label("", role, wrap=True)
-        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        label.setMinimumWidth(1)
-        return label
 
     def show_reading(self, name: str, size: int | None) -> None:
         """Say which file is being read, and how large it is."""
@@ -193,7 +195,6 @@ class VerdictCard(QFrame):
     def set_state(self, text: str) -> None:
         """Say how far the loading is."""
         self.state.setText(plain(text))
-        self.state.setVisible(bool(text))
 
     def _set_look(self, icon: str, tone: str) -> None:
         self._picture.show_icon(icon, {"danger": "danger", "caution": "warning"}.get(tone, "text"))
@@ -203,15 +204,10 @@ class VerdictCard(QFrame):
         self.cancel.hide()
         self._hide_answer()
         self._name = name
-        for label, text in (
-            (self.name, name),
-            (self.verdict, verdict),
-            (self.reason, reason),
-            (self.state, state),
-        ):
+        labels = (self.name, self.verdict, self.reason, self.state)
+        for label, text in zip(labels, (name, verdict, reason, state), strict=True):
             shown = plain(text, 1000)
-            label.setText(fitting(shown, 26 if label is self.name else 46))
-            label.setToolTip("" if label.text() == shown else tip(shown))
+            show_fitting(label, shown, 26 if label is self.name else 46)
             label.setVisible(bool(text))
         self.setAccessibleDescription(f"{plain(name)}. {verdict}. {plain(reason)}")
 

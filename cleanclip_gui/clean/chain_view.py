@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.clean.proof import ReboundView
-from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.controls import Label, Note, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column
 from cleanclip_gui.widgets.prompts import Prompts
@@ -54,7 +54,7 @@ class ChainView(QWidget):
         self.setAccessibleName(TITLE)
         self._chain: Chain | None = None
         self.rows: list[StepRow] = []
-        self.sentences = Label("", wrap=True)
+        self.sentences = Note()
         self.back = push_button("Show the original in Studio", icon="studio")
         self.steps = QWidget()
         self._list = column(of=self.steps, spacing=theme.SPACE_S)
@@ -93,7 +93,6 @@ class ChainView(QWidget):
             answer, tone = _PROOFS[result.comes_back]
         self.answer.setText(f"{TITLE}: {answer}" if answer else TITLE)
         self.sentences.setText(plain(words, 4000, lines=True))
-        self.sentences.setVisible(bool(words))
         self.back.setVisible(bool(words) and offers_back)
         self.more.setVisible(bool(words))  # then the answer comes first
         self.steps.setVisible(not words or self.more.isChecked())

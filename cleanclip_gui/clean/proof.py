@@ -20,7 +20,7 @@ from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.controls import BusyRow, Label, push_button
+from cleanclip_gui.widgets.controls import BusyRow, Label, Note, push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column
@@ -174,7 +174,7 @@ class HoldoutsView(QWidget):
         self.table = RowsTable("Hold-outs", _COLUMNS, numbers=range(2, 7))
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.notes = Label("", "caption", wrap=True)
+        self.notes = Note("caption")
         column(self.sentence, self.table, self.notes, of=self, spacing=theme.SPACE_S)
         self.hide()
 
@@ -190,7 +190,6 @@ class HoldoutsView(QWidget):
         if pairs and any(row["group"] == "retrieval" for row in rows):
             notes.insert(0, f"retrieval among pairs of {pairs_text(pairs['kind'], pairs['path'])}")
         self.notes.setText(" · ".join(notes))
-        self.notes.setVisible(bool(self.notes.text()))
         self.show()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
@@ -279,7 +278,7 @@ class ProofDialog(FittedDialog):
         self.own_rate.toggled.connect(self.rate.setEnabled)
         form = field_form()
         form.addRow(self.own_rate, self.rate)
-        self.state = Label("", "error", wrap=True)
+        self.state = Note("error")
         self.defaults = QPushButton("Defaults")
         self.defaults.setProperty("quiet", True)
         self.ok = primary_button("Use these")
@@ -307,7 +306,7 @@ class ProofDialog(FittedDialog):
         own = not self.data.demo.isChecked()
         self.data.exclude_row.setVisible(own)
         self.data.exclude_says.setVisible(own and bool(self.data.exclude_says.text()))
-        self.state.hide()
+        self.state.setText("")
 
     def _on_defaults(self) -> None:
         self._show({})
@@ -322,7 +321,6 @@ class ProofDialog(FittedDialog):
                 choice["pairs"] = self.data.pairs()
         except InputError as error:
             self.state.setText(plain(error.sentence, 600))
-            self.state.show()
             return
         self.accept()
         self.chosen.emit(choice)
@@ -386,8 +384,7 @@ class ProofSection(QWidget):
         self.busy.cancel.setProperty("danger", True)
         self.busy.cancel.setAccessibleName("Cancel the test")
         self.busy.cancel_clicked.connect(self._on_cancel_clicked)
-        self.uses = Label("", "caption", wrap=True)
-        self.state = Label("", "caption", wrap=True)
+        self.uses, self.state = Note("caption"), Note("caption")
         self.rebound = ReboundView(prompts)
         self.holdouts = HoldoutsView()
         acts = (self.rebound_button, self.holdouts_button, self.options_button)
@@ -427,7 +424,6 @@ class ProofSection(QWidget):
         """Say one sentence under the bar."""
         theme.set_property(self.state, "role", "error" if error else "caption")
         self.state.setText(text)
-        self.state.setVisible(bool(text))
 
     def show_run(self, folder: Path) -> None:
         """Offer the tests of a run's result, and show those that were made of it."""
@@ -505,8 +501,7 @@ class ProofSection(QWidget):
     def _show_running(self) -> None:
         """Show the test at work, and what it has measured if it is of the run on show."""
         self.busy.show()
-        self.busy.bar.setRange(0, 1000)
-        self.busy.bar.setValue(round(1000 * self.task.fraction))
+        self.busy.show_share(self.task.fraction)
         self.busy.cancel.setEnabled(True)
         self.say(f"{self.title} is running.")
         if self.task.kind == "rebound" and self.tested == self._folder:
@@ -554,11 +549,10 @@ class ProofSection(QWidget):
                 job = read_spec(self._folder / SPEC_FILE)
                 text = _uses(self._choice(job), usual_pairs(job) is None)
         self.uses.setText(text)
-        self.uses.setVisible(bool(text))
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
-            self.busy.bar.setValue(round(1000 * self.task.fraction))
+            self.busy.show_share(self.task.fraction)
             left = left_text(self.task.seconds_left)
             self.say(f"{self.title} is running{left and ', '}{left}.")
         elif isinstance(event, Metric) and self.task.kind == "rebound":

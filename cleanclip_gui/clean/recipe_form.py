@@ -10,11 +10,11 @@ from PySide6.QtCore import QSize, Qt, QTimer, Signal
 from PySide6.QtWidgets import QToolButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.controls import Label, Note, push_button
 from cleanclip_gui.widgets.dialog_frame import field_form
 from cleanclip_gui.widgets.form import number_box
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.number_box import Chooser, NumberBox
+from cleanclip_gui.widgets.number_box import Chooser, NumberBox, fill
 from cleanclip_gui.widgets.text import count_text, plural, tip
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method, method_title, offered
 from ml_core.cleaning.presets import (
@@ -222,12 +222,8 @@ class RecipeForm(QWidget):
         )
         self.difference = Label("", "badge")
         self.difference.setProperty("tone", "info")
-        self.sentence = Label("", "warning")
-        self.sentence.setWordWrap(True)
-        self.sentence.hide()
-        self._forget = QTimer(self)
-        self._forget.setSingleShot(True)
-        self._forget.setInterval(_SENTENCE_MS)
+        self.sentence = Note("warning")
+        self._forget = QTimer(self, singleShot=True, interval=_SENTENCE_MS)
         self._forget.timeout.connect(self._refresh)
         self.more = push_button("All settings", look="quiet flush")
         self.more.setCheckable(True)
@@ -396,12 +392,10 @@ class RecipeForm(QWidget):
         """Fill presets and fields for the method in use."""
         method = self.method.method
         self._presets = presets(method, self._pretraining)
-        self.preset.blockSignals(True)
-        self.preset.clear()
-        for name, recipe in self._presets.items():
-            self.preset.addItem(preset_title(recipe, self._pretraining), name)
-        self.preset.blockSignals(False)
-        self._choose(self.preset, preset_name)
+        titles = {
+            name: preset_title(recipe, self._pretraining) for name, recipe in self._presets.items()
+        }
+        fill(self.preset, titles.items(), preset_name)
         base = self._base()
         used = fields_of(method)
         for name, line in self.rows.items():
@@ -439,11 +433,11 @@ class RecipeForm(QWidget):
             recipe = self.recipe()
         except InputError as error:
             self._forget.stop()
-            self._show_sentence(error.sentence)
+            self.sentence.setText(error.sentence)
             self._show_time("")
             return
         if not self._forget.isActive():
-            self._show_sentence(warn_of_rate(recipe, self._pretraining))
+            self.sentence.setText(warn_of_rate(recipe, self._pretraining))
         self._show_time(budget_text(recipe))
         explain(self.preset, self._about(recipe))
 
@@ -458,12 +452,8 @@ class RecipeForm(QWidget):
 
     def _say(self, sentence: str) -> None:
         """Show a sentence for a while."""
-        self._show_sentence(sentence)
-        self._forget.start()
-
-    def _show_sentence(self, sentence: str) -> None:
         self.sentence.setText(sentence)
-        self.sentence.setVisible(bool(sentence))
+        self._forget.start()
 
     def _on_method_chosen(self) -> None:
         name = str(self.preset.currentData())

@@ -22,7 +22,7 @@ from cleanclip_gui.clean.job import (
 from cleanclip_gui.clean.recipe_form import RecipeForm, explain
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.controls import Label, Note, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, Drops
@@ -130,7 +130,7 @@ class CleanSetup(QWidget):
         self.clean_it = push_button(icon="clean", look="primary large")
         self.clean_it.setObjectName("clean.it_button")
         self.clean_it_does = Label("", "caption", wrap=True)
-        self.clean_it_lacks = Label("", "warning", wrap=True)
+        self.clean_it_lacks = Note("warning")
         self.help = Label("", "caption", wrap=True)
         self.audit_button = QPushButton()
         self.reference = ReferenceChoice(prompts)
@@ -234,7 +234,6 @@ class CleanSetup(QWidget):
         few = "" if scanned or session.images is None else session.images.too_few_to_scan
         lacks = few if all(there) else _LACKS[there.index(False)]
         self.clean_it_lacks.setText(lacks)
-        self.clean_it_lacks.setVisible(bool(lacks))
         return not lacks
 
     def take_recipe(self, path: Path) -> None:

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QDialog, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.jobs.job_task import JobTask
-from cleanclip_gui.widgets.controls import BusyRow, Label
+from cleanclip_gui.widgets.controls import BusyRow, Note
 from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.text import count_text, left_text, plain
 from ml_core.cleaning.recipes import explain
@@ -54,7 +54,7 @@ class JobDialog(QDialog):
         self.start = QPushButton(start)
         self.start.setProperty("primary", True)
         self.busy = BusyRow(bar)
-        self.state = Label("", "subtle", wrap=True)
+        self.state = Note("subtle")
         self.close_button = QPushButton("Close")
         self.locked: list[QWidget] = [self.start]  # while the job runs
         self.start.clicked.connect(self.begin)
@@ -119,15 +119,14 @@ class JobDialog(QDialog):
     def show_running(self) -> None:
         """Show that the job has begun."""
         self.set_busy(True)
-        self.busy.bar.setRange(0, 1000)
-        self.busy.bar.setValue(0)
+        self.busy.show_share(0.0)
         self.show_state(self.stage_words(Progress("open", 0, 0)))
 
     def take(self, event: Event) -> None:
         """Show an event of the job."""
         if isinstance(event, Progress):
             words, left = self.stage_words(event), left_text(self.task.seconds_left)
-            self.busy.bar.setValue(round(1000 * self.task.fraction))
+            self.busy.show_share(self.task.fraction)
             self.show_doing(f"{words.removesuffix('…')}, {left}" if left else words)
 
     def show_doing(self, words: str) -> None:
@@ -144,7 +143,6 @@ class JobDialog(QDialog):
         """Say how it stands; nothing hides the line."""
         theme.set_property(self.state, "role", role)
         self.state.setText(plain(words, 1000))
-        self.state.setVisible(bool(words))
 
     def set_busy(self, busy: bool) -> None:
         """Lock what is set while the job runs, and show its progress."""

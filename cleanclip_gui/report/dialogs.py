@@ -16,7 +16,7 @@ from cleanclip_gui.widgets.controls import TICK, Label, named
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
-from cleanclip_gui.widgets.number_box import ElidingComboBox
+from cleanclip_gui.widgets.number_box import ElidingComboBox, fill
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
@@ -78,9 +78,8 @@ class WriteDialog(FittedDialog):
         problem = _sign_problem(keys)
         self.sign.setEnabled(not problem)
         self.sign.setToolTip(problem)
-        self.key = named(ElidingComboBox(), "Key")
-        for key in keys:
-            self.key.addItem(f"{plain(key.name, 60)} ({key.short})", key.key_id)
+        named_keys = [(key.key_id, f"{plain(key.name, 60)} ({key.short})") for key in keys]
+        self.key = fill(named(ElidingComboBox(), "Key"), named_keys)
         self.passphrase = named(QLineEdit(), "Passphrase")
         self.passphrase.setEchoMode(QLineEdit.EchoMode.Password)
         self.passphrase.setPlaceholderText("if it has one")

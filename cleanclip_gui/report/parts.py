@@ -15,7 +15,6 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QCheckBox, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.jobs.run_names import read_name, run_name
 from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.session.settings import PastResult
@@ -394,7 +393,7 @@ def _spec_in_use(
     inputs = cache_dir() / "report" / "inputs"
     try:
         inputs.mkdir(parents=True, exist_ok=True)
-        place = label_set_of(images, inputs)
+        place = images.label_set_in(inputs)
         stamp = None
         if trigger is not None:
             stamp = str(save_trigger(trigger, inputs / trigger.digest)[1])

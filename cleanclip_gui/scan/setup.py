@@ -6,12 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
-from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.scan.live_view import HELP, stage_title
 from cleanclip_gui.scan.scanning import folder_of, stages_done
 from cleanclip_gui.session import Session, ShownCheckpoint
@@ -20,7 +19,7 @@ from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.form import Form
 from cleanclip_gui.widgets.layout import column, page
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
-from cleanclip_gui.widgets.number_box import ElidingComboBox
+from cleanclip_gui.widgets.number_box import ElidingComboBox, fill
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import fitting, percent, plain, plural
@@ -133,14 +132,10 @@ class ScanReference(QWidget):
         if repository:
             entries.append((PARENT, f"Public parent: {repository}"))
         entries += [(OWN, "A file of my own"), (NONE, "None")]
-        with QSignalBlocker(self.kind):
-            self.kind.clear()
-            for name, text in entries:
-                self.kind.addItem(text, name)
-            usual = next((k for k, _ in entries if k in (TWIN, STUDIO, CLEAN)), NONE)
-            wish = before if self._chosen_by_user else usual
-            number = self.kind.findData(wish)
-            self.kind.setCurrentIndex(number if number >= 0 else self.kind.findData(usual))
+        kinds = [kind for kind, _ in entries]
+        usual = next((kind for kind in kinds if kind in (TWIN, STUDIO, CLEAN)), NONE)
+        wish = before if self._chosen_by_user else usual
+        fill(self.kind, entries, wish if wish in kinds else usual)
         self._on_changed()
 
     @property
@@ -335,7 +330,8 @@ class ScanSetup(QWidget):
         folder = Path(spec.output_dir)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            return spec.model_copy(update={"label_set": label_set_of(session.images, folder)})
+            label_set = "demo" if session.images is None else session.images.label_set_in(folder)
+            return spec.model_copy(update={"label_set": label_set})
         except OSError as error:
             raise InputError(
                 f"The scan's folder {folder.name} cannot be written: {error.strerror}."

@@ -29,7 +29,7 @@ from cleanclip_gui.session.records import JobState, RunProgress
 from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.station import AtWork, Context, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
-from cleanclip_gui.widgets.controls import Label, bind, named, push_button
+from cleanclip_gui.widgets.controls import Label, Note, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.prompts import failing, save_chart
@@ -354,15 +354,15 @@ class ScanStation(QWidget):
         self.start_button = bind(start, actions["scan.start"], text=True)
         self.start_button.setObjectName("scan.start_button")
         self.estimate_button = bind(push_button("Estimate"), actions["scan.estimate"])
-        self.warning = Label("", "warning", wrap=True)
+        self.warning = Note("warning")
         self.doctor_button = push_button("Loader doctor…")
         if "file.doctor" in actions.by_id:
             bind(self.doctor_button, actions["file.doctor"], text=True)
         self.cancel_estimate = push_button(
             "Cancel", self.estimating.cancel, name="Cancel the estimate"
         )
-        self.hint = Label("", "caption", wrap=True)
-        self.estimate_label = Label("", "caption", wrap=True)
+        self.hint = Note("caption")
+        self.estimate_label = Note("caption")
         self.earlier_title = Label("Scans of this checkpoint", "field", wrap=True)
         self.earlier = named(QListWidget(), "Scans of this checkpoint")
         self.earlier.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -380,7 +380,7 @@ class ScanStation(QWidget):
         self.live = LiveView()
         self.result = ResultView(acts)
         self.result.setObjectName("scan.result")
-        self.ended = Label("", wrap=True)
+        self.ended = Note()
         self.planned = PlannedStages()
         self.examples = PictureGrid("Examples of what is searched", _EXAMPLE, 1, abreast=2)
         self.open_button = bind(push_button(), actions["scan.open"], text=True, icon=True)
@@ -410,7 +410,6 @@ class ScanStation(QWidget):
         return card(scrolling(page(self.setup, below, None, spacing=0)), margins=1)
 
     def _ready_page(self) -> QWidget:
-        self.ended.hide()
         about = card(
             self.ended, Label(self.question, "title", wrap=True), Label(_LEAD, wrap=True),
             self.examples, Label("What will be done, in this order", "heading", wrap=True),
@@ -479,7 +478,6 @@ class ScanStation(QWidget):
         """Say what speaks against a scan before it begins."""
         warning = "" if self.scanning.is_running else self.setup.warning(self.session)
         self.warning.setText(warning)
-        self.warning.setVisible(bool(warning))
         can_help = "file.doctor" in self.context.actions.by_id
         self.doctor_button.setVisible(bool(warning) and can_help)
 
@@ -491,13 +489,13 @@ class ScanStation(QWidget):
         if not hint and not self.scanning.is_running and not estimating.is_running:
             hint = _TAKEN if is_taken(device) else self.setup.hint(self.session, device)
         self._warn()
-        self.hint.setText(hint)
-        self.hint.setVisible(bool(hint) and not self.scanning.is_running)
+        self.hint.setText("" if self.scanning.is_running else hint)
         self.planned.show_stages(self.setup.chosen_stages())
         self.setup.setEnabled(not self.scanning.is_running)
         theme.set_property(self.estimate_label, "role", "error" if estimating.failed else "caption")
-        self.estimate_label.setText(plain(estimating.text, 1000))
-        self.estimate_label.setVisible(bool(estimating.text) and not self.scanning.is_running)
+        self.estimate_label.setText(
+            "" if self.scanning.is_running else plain(estimating.text, 1000)
+        )
         self.estimate_button.setVisible(not estimating.is_running)
         self.cancel_estimate.setVisible(estimating.is_running)
         self._prepare()
@@ -575,7 +573,6 @@ class ScanStation(QWidget):
         """Say how the last scan ended, above the page without a result."""
         theme.set_property(self.ended, "role", "error" if error else "subtle")
         self.ended.setText(plain(words, 1000))
-        self.ended.setVisible(bool(words))
 
     def _show_result(self, folder: Path, scan: Scan) -> None:
         patches: list[NDArray[np.float32]] = []

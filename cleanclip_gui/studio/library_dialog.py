@@ -204,8 +204,7 @@ class TriggerLibrary(QDialog):
         """Show how many triggers are measured; 0 of 0 ends it."""
         self.busy.setVisible(total > 0)
         self.measure.setEnabled(total == 0)
-        self.busy.bar.setRange(0, max(total, 1))
-        self.busy.bar.setValue(done)
+        self.busy.show_share(done / max(total, 1))
 
     def sort_by_rate(self) -> None:
         """List what was measured first, the highest rate on top, and say what it means."""
@@ -325,7 +324,7 @@ class LibraryScan(QObject):
         self._dialog, self._make, self._keys = dialog, make, keys
         self._n = images_each(rate)
         self._waiting: list[str] = []
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
         dialog.measure_wanted.connect(self.start)
         dialog.cancel_wanted.connect(self.cancel)
         dialog.finished.connect(self.cancel)
@@ -362,9 +361,8 @@ class LibraryScan(QObject):
 
     def cancel(self) -> None:
         """End after the batch in flight; what was measured stays."""
-        if self._ticket is not None:
+        if self._ticket.is_open:
             self._ticket.cancel()
-            self._ticket = None
             self._finish()
 
     def _next(self) -> None:
@@ -381,7 +379,6 @@ class LibraryScan(QObject):
             failed = partial(self._on_failed, key)
             self._ticket = self._inference.ask(question, answered, failed, slot=SLOT)
             return
-        self._ticket = None
         self._finish()
 
     def _finish(self) -> None:

@@ -643,7 +643,7 @@ class StudioStation(QWidget):
         self.visible_labels.forget()
         self.gallery.clear_predictions(clean=True)
         self.figure.set_evaluation(None)
-        self.figure.set_note("")
+        self.figure.note.setText("")
         self.bars.set_probabilities((), None, None)
         self.canvas.set_images(None, None)
         self.session.prediction = None
@@ -662,7 +662,7 @@ class StudioStation(QWidget):
         live.became_stale.connect(self._on_became_stale)
         live.whole_changed.connect(self._on_whole_changed)
         self.whole.cancel_clicked.connect(live.cancel_all)
-        self.visible_labels.failed.connect(self.figure.set_note)
+        self.visible_labels.failed.connect(self.figure.note.setText)
         gallery.image_selected.connect(partial(setattr, self.session, "selected_image"))
         gallery.thumbnails_needed.connect(self._on_thumbnails_needed)
         self.figure.target_chosen.connect(partial(setattr, self.session, "target"))
@@ -714,7 +714,7 @@ class StudioStation(QWidget):
         self.gallery.set_stale()
 
     def _on_unanswered(self, failed: Failed) -> None:
-        self.figure.set_note(failed.sentence)
+        self.figure.note.setText(failed.sentence)
         self._say_instead(plain(failed.sentence, 200))
 
     def _say_instead(self, words: str) -> None:
@@ -732,15 +732,14 @@ class StudioStation(QWidget):
             left = left_text(whole.seconds_left)
             note = f"{count_text(whole.done)} of {count_text(whole.total)} images are measured"
             note += f", {left}." if left else "."
-        self.figure.set_note(note)
+        self.figure.note.setText(note)
 
     def _on_whole_changed(self) -> None:
         """Show how far the whole set is; what takes a moment shows no bar."""
         whole = self.live.whole
         self.whole.setVisible(whole is not None and not 0 < self.live.seconds < _AT_ONCE)
         if whole is not None:
-            self.whole.bar.setRange(0, max(whole.total, 1))
-            self.whole.bar.setValue(whole.done)
+            self.whole.show_share(whole.done / max(whole.total, 1))
         self._show_note()
 
     def _on_thumbnails_needed(self, indices: tuple[int, ...], size: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent, QSize, Qt, QUrl, Signal
+from PySide6.QtCore import QSize, Qt, QUrl, Signal
 from PySide6.QtGui import (
     QDesktopServices,
     QFont,
@@ -69,7 +69,7 @@ class _Browser(QTextBrowser):
         return " " if is_page else super().loadResource(kind, url)
 
 
-class HelpDialog(QDialog):
+class HelpDialog(theme.Themed, QDialog):
     """A list of pages at the left, the page at the right, with search, back and forward.
 
     Beside the window, not before it: one reads and does at once. ``keys_wanted`` asks for the
@@ -137,10 +137,9 @@ class HelpDialog(QDialog):
         paths = [folder / f"{name}.md" for folder in (help_folder(), docs_folder())]
         self._open(next((path for path in paths if path.is_file()), paths[0]), heading)
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+    def dress(self) -> None:
         """Draw the page in the colours of another theme."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and self._path.name:
+        if self._path.name:
             scroll = self.page.verticalScrollBar().value()
             self._draw()
             self.page.verticalScrollBar().setValue(scroll)

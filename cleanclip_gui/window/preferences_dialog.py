@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QUrl
+from PySide6.QtCore import QSignalBlocker, Qt, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
     QApplication,
@@ -28,6 +28,7 @@ from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import BusyRow, ElidedLabel, Label, named, push_button
 from cleanclip_gui.widgets.dialog_frame import field_form, primary_button, resize_within
 from cleanclip_gui.widgets.layout import column, page, row, scrolling
+from cleanclip_gui.widgets.number_box import fill
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural, tip
 from ml_core.cache import Freed, cache_bytes, clear_cache
 from ml_core.paths import cache_dir, data_dir
@@ -67,7 +68,7 @@ def prefer(context: Context, name: str, value: Any) -> None:
     context.shell.commands_changed.emit()
 
 
-class PreferencesDialog(QDialog):
+class PreferencesDialog(theme.Themed, QDialog):
     """Device, look, hub, folders and cache.
 
     Parameters
@@ -81,7 +82,7 @@ class PreferencesDialog(QDialog):
         self.setWindowTitle("Preferences")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._context, self._prefer = context, partial(prefer, context)
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
         self.device = self._combo("Device")
         self.threads = named(QSpinBox(), "Threads", _THREADS)
         self.threads.setRange(0, max(os.cpu_count() or 1, context.settings.value.threads))
@@ -113,7 +114,7 @@ class PreferencesDialog(QDialog):
         self.cache = named(Label("", "subtle"), "Size of the cache")
         self.clear = push_button("C&lear cache", self.clear_cache)
         self.busy = BusyRow("Progress of clearing the cache")
-        self.busy.bar.setRange(0, 0)
+        self.busy.show_share(None)
         self.busy.cancel_clicked.connect(self._on_cancel)
         self.busy.hide()
         choices.addRow(Label(), row((self.cache, 1), self.clear, spacing=theme.SPACE_S))
@@ -135,9 +136,7 @@ class PreferencesDialog(QDialog):
         self._measure()
 
     def _combo(self, name: str, entries: tuple[tuple[object, str], ...] = ()) -> QComboBox:
-        combo = named(QComboBox(), name)
-        for value, text in entries:
-            combo.addItem(text, value)
+        combo = fill(named(QComboBox(), name), entries)
         combo.activated.connect(lambda at: self._prefer(name.lower(), combo.itemData(at)))
         return combo
 
@@ -179,7 +178,7 @@ class PreferencesDialog(QDialog):
 
     def _on_measured(self, size: int) -> None:
         self.cache.setText(f"{bytes_text(size)}; cleared files are made again when needed")
-        self.clear.setEnabled(size > 0 and self._ticket is None)
+        self.clear.setEnabled(size > 0 and not self._ticket.is_open)
 
     def clear_cache(self) -> None:
         """Remove what can be made again, in the background."""
@@ -202,27 +201,23 @@ class PreferencesDialog(QDialog):
         self._end(error.sentence)
 
     def _on_cancel(self) -> None:
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
         self._end("Cancelled; what was removed is made again when it is needed.")
 
     def _end(self, words: str) -> None:
-        self._ticket = None
         self.busy.hide()
         self.note.setText(plain(words, 300))
         self.note.show()
         self._measure()
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+    def dress(self) -> None:
         """Grow with the size that is chosen here."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and self.isVisible():
+        if self.isVisible():
             resize_within(self, 600, 680)
 
     def done(self, result: int) -> None:
         """Leave off clearing when the dialog closes."""
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
         super().done(result)
 
 

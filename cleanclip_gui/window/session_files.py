@@ -123,7 +123,7 @@ class SessionPaths(QObject):
         super().__init__(parent)
         self._session, self._files, self._prompts, self._window = session, files, prompts, parent
         self._places: dict[str, str] = {}
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
 
     def start(self) -> None:
         """Ask whether a session of another machine may open files, and settle the first one."""
@@ -143,8 +143,7 @@ class SessionPaths(QObject):
 
     def cancel(self) -> None:
         """Stop asking for files."""
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
         self.deleteLater()
 
     def _settle_next(self) -> None:
@@ -251,7 +250,7 @@ class SessionFiles(QObject):
         self._context, self._keeper, self._parent = context, keeper, parent
         self._session, self._shell = context.session, context.shell
         self._layout, self._restore = layout, restore
-        self._saving: Ticket | None = None
+        self._saving = Ticket.closed()
         self._then: Callable[[], object] | None = None
         self.paths: SessionPaths | None = None
 

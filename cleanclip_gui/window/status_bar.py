@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 
-from PySide6.QtCore import QEvent, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QProgressBar, QStatusBar, QWidget
 
@@ -89,7 +89,7 @@ _MAX_LINES = 5000
 _COLOURS = {"warning": "warning", "error": "danger", "critical": "danger"}
 
 
-class LogPane(QWidget):
+class LogPane(theme.Themed, QWidget):
     """Shows what happened; keeps the last 5000 lines."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -115,13 +115,11 @@ class LogPane(QWidget):
         self._lines.append((level, line))
         self._write(level, line)
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+    def dress(self) -> None:
         """Write everything again in the colours of the new theme."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self.view.clear()
-            for level, line in self._lines:
-                self._write(level, line)
+        self.view.clear()
+        for level, line in self._lines:
+            self._write(level, line)
 
     def _write(self, level: str, line: str) -> None:
         bar = self.view.verticalScrollBar()

@@ -26,12 +26,12 @@ from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.controls import Label, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.form import Form
 from cleanclip_gui.widgets.layout import card, column, row, scrolling
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
-from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.number_box import NumberBox, fill
 from cleanclip_gui.widgets.prompts import Prompts, failing
 from cleanclip_gui.widgets.text import count_text, fitting, plain, plural
 from cleanclip_gui.widgets.undo import UndoStack, UndoStep
@@ -60,10 +60,8 @@ class AuditSetup(QWidget):
     def __init__(self, prompts: Prompts, pairs: PairSpec) -> None:
         super().__init__()
         self._prompts, self._pairs = prompts, pairs
-        self.reference = QComboBox()
-        self.reference.setAccessibleName("Compare with")
-        self.reference.addItem("Other pairs in this set", None)
-        self.reference.addItem("Pairs known to be clean…", _TABLE)
+        references = ((None, "Other pairs in this set"), (_TABLE, "Pairs known to be clean…"))
+        self.reference = fill(named(QComboBox(), "Compare with"), references)
         self.reference.setToolTip(
             "Where neighbours are searched: within the set, or among pairs that you trust. A "
             "planted pair has no planted neighbours among trusted ones."
@@ -256,8 +254,7 @@ class AuditDialog(JobDialog):
         self.view.empty_text = _EMPTY
         self.details = SuspectDetails()
         self.setup = AuditSetup(prompts, pairs)
-        self.lists = QComboBox()
-        self.lists.setAccessibleName("Show the worst by")
+        self.lists = named(QComboBox(), "Show the worst by")
         self.lists.setMinimumContentsLength(26)
         self.exclude = push_button(
             "Exclude", self._on_exclude_clicked, icon="cancel",
@@ -329,14 +326,9 @@ class AuditDialog(JobDialog):
         self.excluded = self.saved = frozenset()
         self.model.set_audit(audit, thumbnails)
         overlap = sum(audit.overlap.values())
-        self.lists.blockSignals(True)
-        self.lists.clear()
-        for score in audit.scores:
-            self.lists.addItem(f"Worst by {score.title}", score.name)
-        if overlap:
-            self.lists.addItem("Also evaluation pictures", EVALUATED)
-        self.lists.addItem("Excluded", EXCLUDED)
-        self.lists.blockSignals(False)
+        lists = [(score.name, f"Worst by {score.title}") for score in audit.scores]
+        lists += [(EVALUATED, "Also evaluation pictures")] if overlap else []
+        fill(self.lists, [*lists, (EXCLUDED, "Excluded")])
         among = audit.facts.get("neighbours_among", 0)
         words = f"{plural(audit.n, 'pair')} scored, with neighbours among {count_text(int(among))}."
         if audit.unread:

@@ -39,7 +39,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.run_names import write_name
 from cleanclip_gui.session import Session
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import Label, Note
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.path_edit import tool
@@ -87,8 +87,7 @@ class Comparison(QWidget):
             picks.addButton(button)
         row(self.pick_tradeoff, self.pick_curves, None, of=self._switch, spacing=theme.SPACE_XS)
         charts = row((self.tradeoff, 1), (self.curves, 1), spacing=theme.SPACE_M)
-        self.message = Label("", "caption", wrap=True)
-        self.message.hide()
+        self.message = Note("caption")
         column(self._switch, (charts, 1), self.message, of=self, spacing=theme.SPACE_S)
         self.pick_tradeoff.setChecked(True)
         picks.buttonToggled.connect(self._arrange)
@@ -152,7 +151,7 @@ class _Compared:
 
     mark: int
     points: dict[Head, tuple[Point, ...]] = field(default_factory=lambda: points_by_head(()))
-    reading: Ticket | None = None
+    reading: Ticket = field(default_factory=Ticket.closed)
 
 
 class RunsPage(QWidget):
@@ -268,7 +267,7 @@ class RunsPage(QWidget):
         self._live_events: list[Event] = []
         self._compared: dict[Path, _Compared] = {}
         self._named: Path | None = None
-        self._reading: Ticket | None = None  # of the folders
+        self._reading = Ticket.closed()  # of the folders
         self._said_of_busy = False
         self._lay_out()
         self._connect()
@@ -282,7 +281,6 @@ class RunsPage(QWidget):
         self._said_of_busy = while_busy
         self.message.setText(text)
         self.comparison.message.setText(text)
-        self.comparison.message.setVisible(bool(text))
 
     def _lay_out(self) -> None:
         acts = FoldingRow(*(button for button, *_ in self._acts), spacing=0)
@@ -347,7 +345,7 @@ class RunsPage(QWidget):
     def is_reading(self) -> bool:
         """Whether folders or journals of runs are being read."""
         tickets = (self._reading, *(run.reading for run in self._compared.values()))
-        return any(ticket is not None and ticket.is_open for ticket in tickets)
+        return any(ticket.is_open for ticket in tickets)
 
     def compared(self) -> dict[Path, int]:
         """Runs in the charts, with their marks."""
@@ -384,7 +382,7 @@ class RunsPage(QWidget):
 
     def _read_again(self) -> None:
         """Begin anew if the folders are being read: what was read of them is old."""
-        if self._reading is not None and self._reading.is_open:
+        if self._reading.is_open:
             self.reload()
 
     # The run at work
@@ -433,7 +431,7 @@ class RunsPage(QWidget):
         """Draw a run in the charts, or take it out."""
         if not on:
             run = self._compared.pop(folder, None)
-            if run is not None and run.reading is not None:
+            if run is not None:
                 run.reading.cancel()
         elif folder not in self._compared:
             if folder not in self._past:
@@ -455,8 +453,7 @@ class RunsPage(QWidget):
         run = self._compared.get(folder)
         if run is None:
             return
-        if run.reading is not None:
-            run.reading.cancel()
+        run.reading.cancel()
         if folder == self._live:
             self._on_points_read(run, points_by_head(self._live_events))
         else:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QPoint, Qt, Signal
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, Qt, Signal
 from PySide6.QtGui import QContextMenuEvent, QKeyEvent
 from PySide6.QtWidgets import QHeaderView
 
@@ -107,7 +107,7 @@ class RunsModel(RowsModel):
         return True
 
 
-class RunsTable(RowsTable):
+class RunsTable(theme.Themed, RowsTable):
     """The table of runs.
 
     ``run_chosen(run or None)`` carries the newly selected run. A double click or Return emits
@@ -188,11 +188,9 @@ class RunsTable(RowsTable):
             place = self.viewport().mapToGlobal(self.visualRect(self.currentIndex()).center())
         self.menu_wanted.emit(place)
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+    def dress(self) -> None:
         """Draw the marks in the colours of another theme."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self.rows.refresh()
+        self.rows.refresh()
 
     def _on_double_clicked(self, index: QModelIndex) -> None:
         if index.column() != SHOWN:

@@ -14,7 +14,7 @@ from cleanclip_gui.inference.questions import EvaluationUpdated
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.asr_figure import NEEDS_LABELS, Fact
 from cleanclip_gui.studio.exports import ask_and_save, save_classes
-from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.controls import Label, Note, push_button
 from cleanclip_gui.widgets.layout import column, page, row, scrolling
 from cleanclip_gui.widgets.name_filters import NUMBERS
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
@@ -68,8 +68,7 @@ class ClassesPage(QWidget):
         self._shown: EvaluationUpdated | None = None
         self._split: Breakdown | None = None  # of the numbers on show
         self.says = Label(_EMPTY, wrap=True)
-        self.warning = Label("", "warning", wrap=True)
-        self.warning.hide()
+        self.warning = Note("warning")
         self.save = push_button(
             icon="save", name=_SAVE, tip=f"{_SAVE} as CSV or JSON", clicked=self._on_save_clicked
         )
@@ -193,7 +192,7 @@ class ClassesPage(QWidget):
         self.save.setEnabled(breakdown is not None)
         if e is None or breakdown is None:
             self.says.setText(_EMPTY)
-            self.warning.hide()
+            self.warning.setText("")
             self.classes.set_rows(())
             self.show_becomes((), "")
         else:
@@ -221,7 +220,6 @@ class ClassesPage(QWidget):
                 "prompts are identical, and only the class number decides which is predicted."
             )
         self.warning.setText(text)
-        self.warning.setVisible(bool(text))
 
     def set_stale(self, stale: bool) -> None:
         """Grey what is of an older trigger."""

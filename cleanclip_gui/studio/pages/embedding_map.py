@@ -37,7 +37,7 @@ from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
-from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.number_box import NumberBox, fill
 from cleanclip_gui.widgets.pictures import give_role
 from cleanclip_gui.widgets.text import count_text, percent, plain, plural
 from ml_core.evaluation.embedding_map import KINDS, EmbeddingMap, Embeddings, Points
@@ -51,7 +51,7 @@ MOST_POINTS = 4000
 _NEAR, _RING, _FRAME = 9.0, 10, 2
 
 
-class EmbeddingPlot(QWidget):
+class EmbeddingPlot(theme.Themed, QWidget):
     """``lassoed(rows)`` has the rows inside a loop, ``pointed(row)`` the one near or -1.
 
     Escape ends a choice. The wheel zooms with Ctrl, as in charts; a double click shows everything.
@@ -98,20 +98,20 @@ class EmbeddingPlot(QWidget):
         self._describe()
         if part is not None:
             self._build()
-        self._draw()
+        self.dress()
         if fit:
             self.show_all()
 
     def set_visible_kinds(self, clean: bool, triggered: bool, texts: bool) -> None:
         """Draw some kinds only."""
         self.visible = (clean, triggered, texts)
-        self._draw()
+        self.dress()
 
     def set_chosen(self, rows: NDArray[np.int64]) -> None:
         """Ring some rows."""
         self.chosen = rows
         self._describe()
-        self._draw()
+        self.dress()
 
     def _describe(self) -> None:
         """Say how many points there are, for a screen reader."""
@@ -130,7 +130,7 @@ class EmbeddingPlot(QWidget):
     def mark_class(self, index: int) -> None:
         """Write a class's name beside its text; -1 writes none."""
         self._marked = index
-        self._draw()
+        self.dress()
 
     def show_all(self) -> None:
         """Fit the view to the points of every checkpoint."""
@@ -219,7 +219,8 @@ class EmbeddingPlot(QWidget):
     def _on_looped(self, loop: QPolygonF) -> None:
         self.lassoed.emit(self.rows_inside(loop))
 
-    def _draw(self) -> None:
+    def dress(self) -> None:
+        """Draw in the theme's colours."""
         if self._plot is None:
             return
         self._plot.setBackground(theme.colour("surface"))
@@ -267,12 +268,6 @@ class EmbeddingPlot(QWidget):
         super().resizeEvent(event)
         if self._lasso is not None:
             self._lasso.setGeometry(self.rect())
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Take the colours of another theme."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._draw()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Escape chooses nothing, Ctrl+A everything drawn, Home shows all."""
@@ -402,13 +397,12 @@ class EmbeddingMapPage(AskingPage):
         self._rate = rate
         self._maps: dict[str, EmbeddingMap] = {}  # by method
         self._roles: tuple[str, ...] = ()  # titles of the parts of these maps
-        self._tsne: Ticket | None = None
+        self._tsne = Ticket.closed()
         self.embedding_map: EmbeddingMap | None = None
         self._titles: tuple[str, ...] = ()
         self.plot = EmbeddingPlot()
-        self.method = named(QComboBox(), "Projection")
-        for name in ("PCA", "t-SNE"):
-            self.method.addItem(name, name)
+        methods = (("PCA", "PCA"), ("t-SNE", "t-SNE"))
+        self.method = fill(named(QComboBox(), "Projection"), methods)
         self.part = named(QComboBox(), "Checkpoint on the map")
         self.kinds = tuple(QCheckBox(text) for text in _KIND_TEXTS)
         for box in self.kinds:
@@ -441,7 +435,7 @@ class EmbeddingMapPage(AskingPage):
 
     def touch(self, *_: object) -> None:
         """Measure a first map as soon as the page is shown, where that is quick."""
-        rate, waits = self._rate(), self._ticket is not None and self._ticket.is_open
+        rate, waits = self._rate(), self._ticket.is_open
         if (
             self.isHidden()
             or waits
@@ -532,8 +526,7 @@ class EmbeddingMapPage(AskingPage):
         )
 
     def _end_tsne(self) -> None:
-        if self._tsne is not None:
-            self._tsne.cancel()
+        self._tsne.cancel()
 
     def _on_tsne_progress(self, progress: TicketProgress) -> None:
         self.set_busy(progress.share if progress.done else -1.0)
