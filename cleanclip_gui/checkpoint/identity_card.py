@@ -63,7 +63,7 @@ class IdentityCard(QFrame):
         self.identify_button = bind(QPushButton(), actions["file.identify"])
         self.identify_button.setText("Identify")
         self.compare = push_button(
-            "Compare with it", self._on_compare_clicked,
+            "Compare with it", lambda: self.compare_clicked.emit(self._reference),
             tip="Show tensor by tensor where the known file differs.",
         )  # fmt: skip
         column(
@@ -146,9 +146,6 @@ class IdentityCard(QFrame):
     def _on_progress(self, progress: TicketProgress) -> None:
         self.busy.show_share(progress.share if progress.total else None)
         self.progress.setText(fitting(f"{plain(progress.what, 200)}…"))
-
-    def _on_compare_clicked(self) -> None:
-        self.compare_clicked.emit(self._reference)
 
     def _say(self, words: str) -> None:
         shown = plain(words, 4000, lines=True)

@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QModelIndex, Qt, QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QHeaderView, QLineEdit, QWidget
 
 from cleanclip_gui import theme
@@ -145,7 +145,8 @@ class ManyView(QWidget):
         self.busy = BusyRow("Progress of the table")
         self.busy.cancel_clicked.connect(self.cancel)
         self.examine = push_button(
-            "Examine all", self._on_examine_clicked, icon="scan", look="primary",
+            "Examine all", lambda: self.examine_clicked.emit(self._to_examine()), icon="scan",
+            look="primary",
             tip="Examine those that open, one after the other",
         )  # fmt: skip
         self.minutes = NumberBox(
@@ -164,12 +165,12 @@ class ManyView(QWidget):
         self.filter.setClearButtonEnabled(True)
         self.filter.textChanged.connect(self._show)
         self.table = _Table()
-        self.table.activated.connect(self._on_activated)
+        self.table.activated.connect(self._open_chosen)
         self.table.row_chosen.connect(self._show_detail)
         self.detail = Label(wrap=True, selectable=True)
         self.detail.setMinimumHeight(3 * self.detail.fontMetrics().lineSpacing())
         self.detail.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.open = push_button("Open", self._on_open_clicked, icon="open")
+        self.open = push_button("Open", self._open_chosen, icon="open")
         for label in (self.title, self.summary, self.doing):
             label.setMinimumWidth(1)
         buttons = FoldingRow((self.examine, each, self.minutes), self.export, self.leave)
@@ -387,14 +388,8 @@ class ManyView(QWidget):
 
     # What the user does
 
-    def _on_activated(self, index: QModelIndex) -> None:
-        self.open_clicked.emit(str(self._rows[self.table.rows.rows[index.row()].id].path))
-
-    def _on_open_clicked(self) -> None:
-        self._on_activated(self.table.currentIndex())
-
-    def _on_examine_clicked(self) -> None:
-        self.examine_clicked.emit(self._to_examine())
+    def _open_chosen(self) -> None:
+        self.open_clicked.emit(str(self._rows[self.table.chosen].path))
 
     def _on_export_clicked(self) -> None:
         """Ask where to, and write the rows as CSV, or read every file again for its record."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QModelIndex, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QDialog, QHeaderView, QWidget
 
 from cleanclip_gui import theme
@@ -102,14 +102,14 @@ class PartsDialog(QDialog):
         self._paths = tuple(dict.fromkeys(paths))
         self._whole = whole
         self.table = _Verdicts()
-        self.table.activated.connect(self._on_activated)
+        self.table.activated.connect(self._open_chosen)
         self.table.row_chosen.connect(self._offer)
         self.busy = BusyRow("Progress of the check")
         self.busy.cancel_clicked.connect(self.cancel)
         self.state = Label("", "subtle", wrap=True)
         self.ok = primary_button("Open")
         self.ok.setEnabled(False)
-        self.ok.clicked.connect(self._on_open_clicked)
+        self.ok.clicked.connect(self._open_chosen)
         beside = beside_words(whole.beside)
         lead = _LEAD + (f" Beside them, and not looked at: {beside}." if beside else "")
         parts = (Label(lead, "subtle", wrap=True), self.busy, self.table, self.state)
@@ -166,9 +166,6 @@ class PartsDialog(QDialog):
     def _offer(self, *_: object) -> None:
         self.ok.setEnabled(self.table.chosen >= 0)
 
-    def _on_open_clicked(self) -> None:
+    def _open_chosen(self) -> None:
         if self.table.chosen >= 0:
             self.opened.emit(str(self.judged[self.table.chosen].path))
-
-    def _on_activated(self, index: QModelIndex) -> None:
-        self.opened.emit(str(self.judged[self.table.rows.rows[index.row()].id].path))

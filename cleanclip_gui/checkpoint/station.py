@@ -251,7 +251,9 @@ class CheckpointStation(QWidget):
         self.many.cancel_clicked.connect(self._cancel_queue)
         self.many.close_clicked.connect(self._close_table)
         self.many.failed.connect(self.shell.failed)
-        self.many.minutes.valueChanged.connect(self._on_minutes_changed)
+        self.many.minutes.valueChanged.connect(
+            lambda n: self._settings.update(**{_MINUTES: round(n)})
+        )
         self.pages.currentChanged.connect(self._on_page_changed)
         self.shell.closing.connect(self._cancel_examinations)
         self.shell.demo_opening.connect(self._on_demo_opening)
@@ -267,11 +269,6 @@ class CheckpointStation(QWidget):
         self.facts.identification.compare_clicked.connect(self.compare_with)
         self.writer.state_changed.connect(self.shell.commands_changed)
         self.shell.commands_changed.emit()
-
-    @property
-    def complete(self) -> bool:
-        """Whether every tensor has its statistics."""
-        return self.tensors.complete
 
     def is_available(self) -> bool:
         """Whether there is a file to look at, were it a refused one, or a table of several."""
@@ -310,11 +307,12 @@ class CheckpointStation(QWidget):
             Command(
                 "file.examine", "E&xamine", "&File", self.examine,
                 "Check what an expert would check, in one answer: file, identity, accuracy, "
-                "triggers and weights.", "scan", "Ctrl+Shift+X", 3, self._can_examine,
+                "triggers and weights.", "scan", "Ctrl+Shift+X", 3, lambda: bool(self._path),
                 needs="Open a checkpoint first.",
             ),
             Command(
-                "file.examine_clean", "E&xamine and clean", "&Clean", self.examine_and_clean,
+                "file.examine_clean", "E&xamine and clean", "&Clean",
+                partial(self.shell.open, "auto", self._examine),
                 "Examine the checkpoint, and clean it as “Clean it” would if a trigger is found.",
                 "clean", "", 0, self._can_examine_and_clean,
                 needs="Open a checkpoint, and choose evaluation images in the bar above.",
@@ -335,7 +333,8 @@ class CheckpointStation(QWidget):
                 self._can_compare,
             ),
             Command(
-                "file.identify", "Find o&ut which CLIP this is", "&File", self.identify,
+                "file.identify", "Find o&ut which CLIP this is", "&File",
+                lambda: self.facts.identification.identify(),
                 "Compare every tensor with those of the files that this machine knows.",
                 "search", "", 3, self._can_identify,
             ),
@@ -430,9 +429,6 @@ class CheckpointStation(QWidget):
 
     def _on_page_changed(self, page: int) -> None:
         self.back.setVisible(page != TABLE and bool(self.many.paths))
-
-    def _on_minutes_changed(self) -> None:
-        self._settings.update(**{_MINUTES: self.many.minutes.number})
 
     def state(self) -> dict[str, object]:
         """The files and folders of the table."""
@@ -571,7 +567,7 @@ class CheckpointStation(QWidget):
         if learnt.examined is not None:
             self._show_past_examination(learnt.examined)
         if learnt.columns is not None:
-            self.tensors.set_columns(learnt.columns)
+            self.tensors.table.set_columns(learnt.columns)
         if learnt.assessed is not None:
             self._take_assessment(learnt.assessed)
         if learnt.signature is not None:
@@ -688,9 +684,6 @@ class CheckpointStation(QWidget):
 
     # The examination
 
-    def _can_examine(self) -> bool:
-        return bool(self._path)
-
     def _can_examine_and_clean(self) -> bool:
         has_data = self._model is not None and self._session.images is not None
         return has_data and self.shell.opens("auto")
@@ -702,10 +695,6 @@ class CheckpointStation(QWidget):
             self._show_page()
         else:
             self._examine()
-
-    def examine_and_clean(self) -> None:
-        """Examine the file on show, and clean it as *Clean it* would."""
-        self.shell.open("auto", self._examine)
 
     def examine_file(self) -> None:
         """Ask for a checkpoint file, open it and examine it."""
@@ -1049,10 +1038,6 @@ class CheckpointStation(QWidget):
 
     def _can_identify(self) -> bool:
         return self._can_compare() and self.facts.identification.can_identify()
-
-    def identify(self) -> None:
-        """Say which known files hold the tensors of the one on show."""
-        self.facts.identification.identify()
 
     def _show_tabs(self, inspection: Inspection | None) -> None:
         """Fill the pages on the right, and show those that have something to show."""

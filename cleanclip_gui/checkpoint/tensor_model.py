@@ -208,10 +208,6 @@ class TensorModel(QAbstractTableModel):
         self._sort: tuple[int, Qt.SortOrder] = (-1, Qt.SortOrder.AscendingOrder)
         self._take(columns_of(()))
 
-    def set_tensors(self, tensors: Sequence[TensorInfo]) -> None:
-        """Show other tensors, in the order of the file; statistics start empty."""
-        self.set_columns(columns_of(tensors))
-
     def set_columns(self, columns: TensorColumns) -> None:
         """Show other tensors whose columns were prepared in a thread."""
         self.beginResetModel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -234,10 +234,6 @@ class TensorTable(QWidget):
             (self.none, 1), of=self, margins=(0, theme.SPACE_M, 0, 0), spacing=theme.SPACE_S,
         )  # fmt: skip
 
-    def set_tensors(self, tensors: Sequence[TensorInfo]) -> None:
-        """Show other tensors; none is selected."""
-        self.set_columns(columns_of(tensors))
-
     def set_columns(self, columns: TensorColumns) -> None:
         """Show other tensors whose columns were prepared in a thread; none is selected."""
         self._forget_copying()
@@ -328,15 +324,11 @@ class TensorPage(QWidget):
             ticket.cancel()
         self._inspection, self.complete = None, False
         self.histogram.hide()
-        self.table.set_tensors(())
+        self.table.set_columns(columns_of(()))
 
     def set_file(self, inspection: Inspection) -> None:
         """Take the file whose tensors are to be shown; histograms can be asked for."""
         self._inspection = inspection
-
-    def set_columns(self, columns: TensorColumns) -> None:
-        """Show the tensors of the file, as they were prepared in a thread."""
-        self.table.set_columns(columns)
 
     def read_values(self, inspection: Inspection) -> None:
         """Fill in min, max, mean and the like, tensor by tensor."""
@@ -351,15 +343,12 @@ class TensorPage(QWidget):
             yield from tasks.batches(tensor_stats(inspection, None, control.cancelled))
 
         self._reading["statistics"] = tasks.run(
-            work, self.table.model.add_stats, self._on_values_failed,
+            work, self.table.model.add_stats, self._on_values_read,
             on_done=self._on_values_read, slot="statistics",
         )  # fmt: skip
 
-    def _on_values_failed(self, error: InputError) -> None:
-        """The tensors stay listed, with the numbers that were read."""
-        self._on_values_read()
-
-    def _on_values_read(self) -> None:
+    def _on_values_read(self, *_: object) -> None:
+        """All is read, or no more can be: the tensors stay listed with the numbers that were."""
         self.table.model.sort_by_statistics_again()
         self.complete = True
 

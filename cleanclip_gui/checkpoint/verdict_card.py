@@ -119,17 +119,14 @@ class VerdictCard(QFrame):
             self._set_texts(inspection.name, title, reason, state)
             self.more.show()
         else:
-            self._show_readable(inspection.name, inspection)
+            self._name = inspection.name
+            self.show_assessment(inspection)
 
     def show_assessment(self, judged: Judged) -> None:
-        """Give the verdict on the same file anew, with what its tensors are for."""
-        self._show_readable(self._name, judged)
-
-    def _show_readable(self, name: str, judged: Judged) -> None:
-        """Say that the file can be read, and that its weights may still hide something."""
+        """Say that the same file can be read, and that its weights may still hide something."""
         self._set_look(*LOOKS[judged.verdict])
         reason = _caution(judged) or _NOT_RULED_OUT
-        self._set_texts(name, _headline(judged), reason, "Loading the model…")
+        self._set_texts(self._name, _headline(judged), reason, "Loading the model…")
         self._read_as = judged.verdict
         self.offer("file.examine")
 

@@ -279,8 +279,7 @@ class ProofDialog(FittedDialog):
         form = field_form()
         form.addRow(self.own_rate, self.rate)
         self.state = Note("error")
-        self.defaults = QPushButton("Defaults")
-        self.defaults.setProperty("quiet", True)
+        self.defaults = push_button("Defaults", lambda: self._show({}), look="quiet")
         self.ok = primary_button("Use these")
         parts = (
             Label(_LEAD, "subtle", wrap=True), Label("Image-caption pairs", "heading"), self.data,
@@ -289,7 +288,6 @@ class ProofDialog(FittedDialog):
         frame(self, "Options of the tests", parts, self.ok, aside=self.defaults)
         self.resize(600, 0)
         self.data.changed.connect(self._on_changed)
-        self.defaults.clicked.connect(self._on_defaults)
         self.ok.clicked.connect(self._on_accepted)
         self._show(choice)
 
@@ -307,9 +305,6 @@ class ProofDialog(FittedDialog):
         self.data.exclude_row.setVisible(own)
         self.data.exclude_says.setVisible(own and bool(self.data.exclude_says.text()))
         self.state.setText("")
-
-    def _on_defaults(self) -> None:
-        self._show({})
 
     def _on_accepted(self) -> None:
         self.rate.interpretText()

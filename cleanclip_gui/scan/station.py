@@ -175,12 +175,12 @@ class ScanStation(QWidget):
                 "", 1, lambda: self._shown_scan() is not None, needs="Needs the result of a scan.",
             ),
             Command(
-                "scan.try", "&Try in Studio", "&Scan", self.try_in_studio,
+                "scan.try", "&Try in Studio", "&Scan", partial(self._hand_over, "studio"),
                 "Put the found trigger on pictures in Studio.", "studio", "Ctrl+Shift+Y", 2,
                 self._can_hand_over, needs=needs,
             ),
             Command(
-                "scan.clean", "Clean &with it", "&Scan", self.clean_with_it,
+                "scan.clean", "Clean &with it", "&Scan", partial(self._hand_over, "clean"),
                 "Take the found trigger and its class to Clean: methods that need a trigger train "
                 "against it, all others and the proofs measure it.", "clean", "Ctrl+Shift+W", 2,
                 self._can_hand_over, needs=needs,
@@ -228,12 +228,11 @@ class ScanStation(QWidget):
 
     # What the user does
 
-    def start(self) -> None:
-        """Begin a scan with the settings, or continue the cancelled one."""
-        self._start()
+    def start(self, *, anyway: bool = False) -> None:
+        """Begin a scan with the settings, or continue the cancelled one.
 
-    def _start(self, *, anyway: bool = False) -> None:
-        """Begin the scan; ``anyway`` allows a model that names hardly any picture correctly."""
+        ``anyway`` allows a model that names hardly any picture correctly.
+        """
         if not self._can_start():
             return
         self.shell.station_wanted.emit(self.id)
@@ -320,14 +319,6 @@ class ScanStation(QWidget):
                 self.result.show_details()
                 save_chart(self.result, partial(to_csv, csv_rows(scan)), path)
             self.shell.logged.emit(f"Saved {plain(path.name, 80)}.")
-
-    def try_in_studio(self) -> None:
-        """Put the found trigger on Studio's canvas, aimed at its class."""
-        self._hand_over("studio")
-
-    def clean_with_it(self) -> None:
-        """Put the found trigger into the session, and show Clean."""
-        self._hand_over("clean")
 
     def _hand_over(self, station: str) -> None:
         scan, trigger, target = self._shown_scan(), self._trigger, self._target()
@@ -560,7 +551,7 @@ class ScanStation(QWidget):
             self.session.show_job(self.id, JobState(str(folder), status))
         self._refresh()
         if last.error_code == "unfit" and self._scans_anyway(last.error):
-            self._start(anyway=True)
+            self.start(anyway=True)
 
     def _scans_anyway(self, why: str) -> bool:
         """Ask whether to search a model that a scan cannot judge."""

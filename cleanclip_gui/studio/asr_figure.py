@@ -104,10 +104,6 @@ class Fact(QWidget):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             layout.addWidget(label)
 
-    def set_name(self, name: str) -> None:
-        """Call the number something else."""
-        self.caption.setText(name)
-
     def show_value(self, text: str, remark: str = "", *, number: bool = True) -> None:
         """Show a number; words if there is not a number."""
         role = "figureSmall" if number else "subtle"

@@ -105,16 +105,16 @@ class TriggerLibrary(QDialog):
         self.busy.cancel_clicked.connect(self.cancel_wanted)
         self.scan_summary = Label("", "subtle", wrap=True)
         self.scan_summary.hide()
-        self.use = push_button("Use", self._on_use, look="primary")
+        self.use = push_button("Use", partial(self._choose, False), look="primary")
         self.use.setDefault(True)
-        self.add = push_button("Combine with current trigger", self._on_add)
+        self.add = push_button("Combine with current trigger", partial(self._choose, True))
         self.file = push_button("With its file…", self._on_file)
         self.delete = push_button("Delete", self._on_delete, look="danger")
         close = push_button("Close", self.reject)
         self._lay_out(close)
         self.search.textChanged.connect(self._filter)
         self.tree.currentItemChanged.connect(self._on_current)
-        self.tree.itemActivated.connect(self._on_use)
+        self.tree.itemActivated.connect(partial(self._choose, False))
         self.set_entries(entries)
         resize_within(self, 760, 560)
 
@@ -169,10 +169,6 @@ class TriggerLibrary(QDialog):
         return None if item is None else self._entries.get(item.data(0, _KEY))
 
     # What a scan of the whole library finds
-
-    def offer_measuring(self, can: bool) -> None:
-        """Offer to measure all, where a checkpoint and images are open."""
-        self.measure.setVisible(can)
 
     def set_picture(self, key: str, picture: QImage) -> None:
         """Show what a trigger does to the selected picture."""
@@ -263,14 +259,9 @@ class TriggerLibrary(QDialog):
         self.file.setVisible(entry is not None and entry.takes_file)
         self.delete.setVisible(entry is not None and entry.own)
 
-    def _on_use(self, *_: object) -> None:
+    def _choose(self, add: bool, *_: object) -> None:
         if self.current is not None:
-            self.chosen.emit(self.current.key, False)
-            self.accept()
-
-    def _on_add(self) -> None:
-        if self.current is not None:
-            self.chosen.emit(self.current.key, True)
+            self.chosen.emit(self.current.key, add)
             self.accept()
 
     def _on_file(self) -> None:
@@ -328,7 +319,7 @@ class LibraryScan(QObject):
         dialog.measure_wanted.connect(self.start)
         dialog.cancel_wanted.connect(self.cancel)
         dialog.finished.connect(self.cancel)
-        dialog.offer_measuring(self._session.can_measure)
+        dialog.measure.setVisible(self._session.can_measure)
         if self._session.can_measure:
             self._draw()
 

@@ -47,7 +47,7 @@ class ResultDetails(QDialog):
         for key, value in self.record.items():
             self.tree.addTopLevelItem(_item(str(key), value))
         self.copy = push_button("Copy as JSON", self.copy_json, icon="copy")
-        self.save = push_button("Save…", self._on_save, icon="save")
+        self.save = push_button("Save…", lambda: self.save_clicked.emit(self.record), icon="save")
         close = push_button("Close", self.accept)
         close.setDefault(True)
         says = Label(
@@ -73,9 +73,6 @@ class ResultDetails(QDialog):
     def copy_json(self) -> None:
         """Put the record on the clipboard."""
         QGuiApplication.clipboard().setText(json.dumps(self.record, indent=1))
-
-    def _on_save(self) -> None:
-        self.save_clicked.emit(self.record)
 
 
 class ShownResult(QObject):

@@ -412,7 +412,8 @@ class StudioStation(QWidget):
                 "Save the trigger to a place of your choice.", "save", "", 1, self._has_trigger,
             ),
             Command(
-                "trigger.measure_all", "Measure on the &whole set", "&Trigger", self.measure_all,
+                "trigger.measure_all", "Measure on the &whole set", "&Trigger",
+                self.live.measure_all,
                 "Use all images, even if the model is slow.", "target", "Ctrl+Shift+M", 2,
                 self._is_shown,
             ),
@@ -474,10 +475,6 @@ class StudioStation(QWidget):
                 self.context, self.editor.library, lambda key: trigger_files.make(key, size, None),
                 trigger_files.measurable(size), self.live.rate,
             )  # fmt: skip
-
-    def measure_all(self) -> None:
-        """Measure the trigger on the whole set, also on a slow model."""
-        self.live.measure_all()
 
     def _is_shown(self) -> bool:
         return self.session.station == self.id

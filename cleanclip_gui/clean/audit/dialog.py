@@ -257,11 +257,11 @@ class AuditDialog(JobDialog):
         self.lists = named(QComboBox(), "Show the worst by")
         self.lists.setMinimumContentsLength(26)
         self.exclude = push_button(
-            "Exclude", self._on_exclude_clicked, icon="cancel",
+            "Exclude", partial(self.mark_chosen, True), icon="cancel",
             tip="Exclude the selected pairs from training (Delete).",
         )  # fmt: skip
         self.include = push_button(
-            "Include", self._on_include_clicked, icon="check",
+            "Include", partial(self.mark_chosen, False), icon="check",
             tip="Include the selected pairs again (Insert).",
         )  # fmt: skip
         self.undo = push_button("Undo", self.stack.undo, icon="undo")
@@ -444,7 +444,7 @@ class AuditDialog(JobDialog):
         )  # fmt: skip
 
     def _connect(self) -> None:
-        self.setup.failed.connect(self._on_setup_failed)
+        self.setup.failed.connect(lambda error: self.show_state(error.sentence, "error"))
         self._session.events.checkpoint.connect(self._on_checkpoint_change)
         self.lists.currentIndexChanged.connect(self._on_list_chosen)
         self.stack.changed.connect(self._refresh)
@@ -457,13 +457,13 @@ class AuditDialog(JobDialog):
             (QKeySequence.StandardKey.Redo, self.stack.redo),
         ):
             QShortcut(QKeySequence(keys), self).activated.connect(act)
-        for key, slot in (
-            (Qt.Key.Key_Delete, self._on_exclude_clicked),
-            (Qt.Key.Key_Insert, self._on_include_clicked),
+        for key, out in (
+            (Qt.Key.Key_Delete, True),
+            (Qt.Key.Key_Insert, False),
         ):
             shortcut = QShortcut(QKeySequence(key), self.view)
             shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
-            shortcut.activated.connect(slot)
+            shortcut.activated.connect(partial(self.mark_chosen, out))
 
     def _refresh(self, *_: object) -> None:
         chosen = set(self.chosen())
@@ -516,14 +516,9 @@ class AuditDialog(JobDialog):
     def _on_checkpoint_change(self, _: object) -> None:
         self.set_busy(self.task.is_running)
 
-    def _on_setup_failed(self, error: InputError) -> None:
-        self.show_state(error.sentence, "error")
-
-    def _on_exclude_clicked(self) -> None:
-        self.mark(self.chosen(), out=True)
-
-    def _on_include_clicked(self) -> None:
-        self.mark(self.chosen(), out=False)
+    def mark_chosen(self, out: bool, *_: object) -> None:
+        """Take the selected pairs out of the training set, or in again."""
+        self.mark(self.chosen(), out)
 
     def _on_marked(self, row: int) -> None:
         index = self.model.rows[row]

@@ -247,7 +247,7 @@ class ClassesPage(QWidget):
         if e is not None and e.canvas == "model":
             self.control.show_value("same", "the trigger resizes nothing", number=False)
         where = "" if e is None else _CANVASES.get(e.canvas, "")
-        self.control.set_name(f"CA, {where}" if where else _CONTROL)
+        self.control.caption.setText(f"CA, {where}" if where else _CONTROL)
         _show(self.reach, _two(shown.asr_top5, shown.asr_top10), "", missing)
         no_trigger = "–" if e is None else NOT_MEASURED
         baseline, interval = shown.baseline_target_rate, shown.baseline_interval

@@ -201,23 +201,17 @@ class EmbeddingPlot(theme.Themed, QWidget):
         lasso.raise_()
         lasso.show()
         lasso.pressed.connect(partial(self.setFocus, Qt.FocusReason.MouseFocusReason))
-        lasso.hovered.connect(self._on_hovered)
+        lasso.hovered.connect(lambda at: self.pointed.emit(self.row_at(at)))
         lasso.left.connect(partial(self.pointed.emit, -1))
         lasso.clicked.connect(self._on_clicked)
-        lasso.looped.connect(self._on_looped)
+        lasso.looped.connect(lambda loop: self.lassoed.emit(self.rows_inside(loop)))
         lasso.double_clicked.connect(self.show_all)
         lasso.zoomed.connect(self.zoom)
         lasso.setToolTip("Ctrl+wheel zooms, a double click shows everything again")
 
-    def _on_hovered(self, at: QPointF) -> None:
-        self.pointed.emit(self.row_at(at))
-
     def _on_clicked(self, at: QPointF) -> None:
         row = self.row_at(at)
         self.lassoed.emit(np.array([row] if row >= 0 else [], np.int64))
-
-    def _on_looped(self, loop: QPolygonF) -> None:
-        self.lassoed.emit(self.rows_inside(loop))
 
     def dress(self) -> None:
         """Draw in the theme's colours."""

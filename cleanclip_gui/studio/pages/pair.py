@@ -82,7 +82,9 @@ class PairPage(AskingPage):
         self.says.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.table = RowsTable("Rates of both checkpoints", _COLUMNS)
         self.table.narrowest = 150
-        self.differing = push_button("Show the images that differ", self._on_differing_clicked)
+        self.differing = push_button(
+            "Show the images that differ", lambda: gallery.show_filter("differ")
+        )
         self.other.setSizeAdjustPolicy(ElidingComboBox.SizeAdjustPolicy.AdjustToContents)
         theme.least_width(self.other, 160)  # less than its entries take
         with_what = Label("Compare with", "subtle", buddy=self.other)
@@ -180,9 +182,6 @@ class PairPage(AskingPage):
         gallery.set_other(pair.per_image[1])
         differing = gallery.model.counts()["differ"]
         self.show_pair(pair, differing)
-
-    def _on_differing_clicked(self) -> None:
-        self._gallery.show_filter("differ")
 
     def _on_save_clicked(self) -> None:
         pair, images = self.pair, self._session.images
