@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QRadioButton, QWidget
 
 from cleanclip_gui import theme
@@ -45,8 +45,7 @@ class ConvertDialog(FittedDialog):
     chosen = Signal(bool)
 
     def __init__(self, name: str, problem: str = "", parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Convert to safetensors")
+        super().__init__("Convert to safetensors", parent)
         self.open_clip = QRadioButton("For open_clip (recommended)")
         self.as_is = QRadioButton("Exact copy of all tensors")
         self.open_clip.setEnabled(not problem)
@@ -57,8 +56,7 @@ class ConvertDialog(FittedDialog):
         for button, words in ((self.open_clip, self.why), (self.as_is, copied)):
             button.setAccessibleDescription(words.text())
             words.setIndent(theme.px(TICK))
-        self.ok = primary_button("Choose where to save…")
-        self.ok.clicked.connect(self._on_accepted)
+        self.ok = primary_button("Choose where to save…", self._on_accepted)
         parts = (Label(_LEAD, wrap=True), self.open_clip, self.why, self.as_is, copied)
         frame(self, plain(name, 80), parts, self.ok)
         self.resize(560, 0)
@@ -135,7 +133,6 @@ class FileWriter(QObject):
         if inspection is None or not self.can_convert():
             return
         self.dialog = ConvertDialog(inspection.name, self._problem, self._parent)
-        self.dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.dialog.chosen.connect(self._convert)
         self.dialog.finished.connect(self._on_dialog_finished)
         self.dialog.open()
@@ -242,8 +239,7 @@ class WritingRow(QWidget):
     def __init__(self, writer: FileWriter, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._writer = writer
-        self.busy = BusyRow("Progress of writing")
-        self.busy.cancel_clicked.connect(writer.cancel)
+        self.busy = BusyRow("Progress of writing", writer.cancel)
         self.words = Label("", "subtle", wrap=True)
         self.words.setMinimumWidth(1)
         column(self.busy, self.words, of=self, spacing=theme.SPACE_S)

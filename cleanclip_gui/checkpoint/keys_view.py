@@ -10,7 +10,6 @@ from PySide6.QtGui import QAction, QFontDatabase, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
-    QLineEdit,
     QTableView,
     QTreeWidget,
     QTreeWidgetItem,
@@ -19,7 +18,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.tensor_model import shape_text
-from cleanclip_gui.widgets.controls import Label, named, push_button
+from cleanclip_gui.widgets.controls import Label, named, push_button, search_field
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsModel, show_rows
 from cleanclip_gui.widgets.text import count_text, plain, plural
@@ -83,9 +82,7 @@ class KeysView(QWidget):
         super().__init__(parent)
         self.model = KeysModel()
         self.words = Label("", "subtle", wrap=True)
-        self.filter = named(QLineEdit(), "Filter the differences")
-        self.filter.setPlaceholderText("Filter by name, state or shape")
-        self.filter.setClearButtonEnabled(True)
+        self.filter = search_field("Filter the differences", "Filter by name, state or shape")
         self.filter.textChanged.connect(self._on_filter_changed)
         self.button = push_button("Copy the list", self.copy, icon="copy")
         self.count = Label("", "subtle")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLineEdit, QWidget
 
 from cleanclip_gui import theme
@@ -44,10 +44,8 @@ class KnownDialog(FittedDialog):
     def __init__(
         self, inspection: Inspection, architecture: str, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
+        super().__init__("Add to known files", parent)
         self.inspection, self._architecture = inspection, architecture
-        self.setWindowTitle("Add to known files")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.fields: dict[str, QLineEdit] = {}
         form = field_form()
         for name, (title, hint, longest) in _FIELDS.items():
@@ -58,8 +56,7 @@ class KnownDialog(FittedDialog):
             field.textChanged.connect(self._on_text_changed)
             form.addRow(Label(title, "field", buddy=field), field)
         self.state = Note("error")
-        self.ok = primary_button("Add")
-        self.ok.clicked.connect(self._on_accepted)
+        self.ok = primary_button("Add", self._on_accepted)
         more = (" and its tensors", ", and Identify finds its copies")
         lead = _LEAD.format(*(("", "") if inspection.refused else more))
         parts = (Label(lead, "subtle", wrap=True), form, self.state)

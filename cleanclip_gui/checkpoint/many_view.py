@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Literal
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QHeaderView, QLineEdit, QWidget
+from PySide6.QtWidgets import QHeaderView, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.verdict_card import LOOKS
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.threads import CLOSING_MS
 from cleanclip_gui.ticket import Ticket, TicketProgress
-from cleanclip_gui.widgets.controls import BusyRow, Label, Note, named, push_button
+from cleanclip_gui.widgets.controls import BusyRow, Label, Note, push_button, search_field
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.name_filters import NUMBERS
@@ -142,8 +142,7 @@ class ManyView(QWidget):
         self.title = Label("", "heading")
         self.summary = Label("", "subtle", wrap=True)
         self.doing = Note("subtle")
-        self.busy = BusyRow("Progress of the table")
-        self.busy.cancel_clicked.connect(self.cancel)
+        self.busy = BusyRow("Progress of the table", self.cancel)
         self.examine = push_button(
             "Examine all", lambda: self.examine_clicked.emit(self._to_examine()), icon="scan",
             look="primary",
@@ -160,9 +159,7 @@ class ManyView(QWidget):
             tip="Write the rows as CSV, or a whole record of every file as JSON",
         )  # fmt: skip
         self.leave = push_button("Close the table", self.close_clicked, icon="cancel")
-        self.filter = named(QLineEdit(), "Filter files")
-        self.filter.setPlaceholderText("Filter by name, verdict, model or answer")
-        self.filter.setClearButtonEnabled(True)
+        self.filter = search_field("Filter files", "Filter by name, verdict, model or answer")
         self.filter.textChanged.connect(self._show)
         self.table = _Table()
         self.table.activated.connect(self._open_chosen)

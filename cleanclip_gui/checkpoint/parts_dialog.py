@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QDialog, QHeaderView, QWidget
+from PySide6.QtWidgets import QHeaderView, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.many_view import row_cells
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import BusyRow, Label
-from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, frame, primary_button, resize_within
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.checkpoints.inspection_record import assess
@@ -77,7 +77,7 @@ class _Verdicts(RowsTable):
         self.sortByColumn(_VERDICT, Qt.SortOrder.AscendingOrder)
 
 
-class PartsDialog(QDialog):
+class PartsDialog(ClosingDialog):
     """Judges models in the background; ``opened(str)`` carries the path of the one to open.
 
     Closing it ends the reading.
@@ -95,21 +95,17 @@ class PartsDialog(QDialog):
     def __init__(
         self, paths: Sequence[Path], whole: Inspection, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Choose a model")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        super().__init__("Choose a model", parent)
         self.judged: list[many.Row] = []
         self._paths = tuple(dict.fromkeys(paths))
         self._whole = whole
         self.table = _Verdicts()
         self.table.activated.connect(self._open_chosen)
         self.table.row_chosen.connect(self._offer)
-        self.busy = BusyRow("Progress of the check")
-        self.busy.cancel_clicked.connect(self.cancel)
+        self.busy = BusyRow("Progress of the check", self.cancel)
         self.state = Label("", "subtle", wrap=True)
-        self.ok = primary_button("Open")
+        self.ok = primary_button("Open", self._open_chosen)
         self.ok.setEnabled(False)
-        self.ok.clicked.connect(self._open_chosen)
         beside = beside_words(whole.beside)
         lead = _LEAD + (f" Beside them, and not looked at: {beside}." if beside else "")
         parts = (Label(lead, "subtle", wrap=True), self.busy, self.table, self.state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QLineEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
@@ -90,9 +90,7 @@ class TrustDialog(FittedDialog):
     def __init__(
         self, key_id: str, folder: str, prompts: Prompts, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Trust a key")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        super().__init__("Trust a key", parent)
         self._key_id, self._folder, self._prompts = key_id, folder, prompts
         self._key: PublicKey | None = None
         self._raw, self._file = b"", ""
@@ -112,11 +110,8 @@ class TrustDialog(FittedDialog):
         form.addRow(Label("Public key", "field", buddy=self.choose), chosen)
         form.addRow(Label("Whose key it is", "field", buddy=self.name), self.name)
         self.state = Note("error")
-        self.ok = primary_button("Trust")
-        self.ok.clicked.connect(self._on_accepted)
-        frame(
-            self, "Trust a key", (Label(_LEAD, "subtle", wrap=True), form, self.state), self.ok
-        )  # fmt: skip
+        self.ok = primary_button("Trust", self._on_accepted)
+        frame(self, "Trust a key", (Label(_LEAD, "subtle", wrap=True), form, self.state), self.ok)
         self.resize(600, 0)
         self._show_message("")
 

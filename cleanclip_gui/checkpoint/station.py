@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QPlainTextEdit, QSplitter, QStackedWidget, QTabWidget, QWidget
+from PySide6.QtWidgets import QSplitter, QStackedWidget, QTabWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import CodeView
@@ -42,7 +42,7 @@ from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import JobState, RunProgress
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import bind, named, push_button
+from cleanclip_gui.widgets.controls import bind, push_button, text_field
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, holds_checkpoints, is_checkpoint
 from cleanclip_gui.widgets.prompts import failing
@@ -197,12 +197,9 @@ class CheckpointStation(QWidget):
         self.keys = KeysView()
         self.names = NamesView()
         self.code = CodeView()
-        self.metadata = named(QPlainTextEdit(), "Metadata and values")
-        self.metadata.setReadOnly(True)
-        self.metadata.setTabChangesFocus(True)
+        self.metadata = text_field("Metadata and values")
         self.comparison = ComparisonView()
-        self.tabs = QTabWidget()
-        self.tabs.setDocumentMode(True)
+        self.tabs = QTabWidget(documentMode=True)
         self.tabs.addTab(self.tensors, "Tensors")
         self.tabs.addTab(self.keys, "Keys")
         self.tabs.addTab(self.names, "Names")
@@ -212,8 +209,7 @@ class CheckpointStation(QWidget):
         self.tabs.tabBar().setAccessibleName("What to look at")
         self.tabs.tabBar().setDrawBase(False)
 
-        split = QSplitter(Qt.Orientation.Horizontal)
-        split.setChildrenCollapsible(False)
+        split = QSplitter(Qt.Orientation.Horizontal, childrenCollapsible=False)
         split.setHandleWidth(theme.SPACE_M)
         split.addWidget(self.facts)
         self.right = QStackedWidget()  # its room is kept while a file is read
@@ -541,9 +537,8 @@ class CheckpointStation(QWidget):
         self.shell.header_changed.emit(target.name, "Reading…", "")
         self.shell.station_wanted.emit(self.id)
         self._reading = tasks.run(
-            partial(read_facts, target, self._whole),
-            self._on_learnt, self._on_reading_failed,
-        )  # fmt: skip
+            partial(read_facts, target, self._whole), self._on_learnt, self._on_reading_failed
+        )
         self._ask_part(None)
 
     def cancel(self) -> None:

@@ -32,7 +32,6 @@ from PySide6.QtWidgets import (
     QCheckBox,
     QFrame,
     QHeaderView,
-    QLineEdit,
     QSizePolicy,
     QStyledItemDelegate,
     QStyleOptionViewItem,
@@ -44,7 +43,7 @@ from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorColumns, Tensor
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.theme import look
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import Label, named
+from cleanclip_gui.widgets.controls import Label, named, search_field
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.painted import Painted
 from cleanclip_gui.widgets.rows_table import FilledTable, show_rows
@@ -195,9 +194,7 @@ class TensorTable(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.model = TensorModel()
-        self.filter = named(QLineEdit(), "Filter tensors")
-        self.filter.setPlaceholderText("Filter by name, shape or type")
-        self.filter.setClearButtonEnabled(True)
+        self.filter = search_field("Filter tensors", "Filter by name, shape or type")
         self.filter.textChanged.connect(self._on_filter_changed)
         self.count = Label("", "subtle")
         self.view = named(_View(), "Tensors")

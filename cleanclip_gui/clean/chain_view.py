@@ -50,8 +50,7 @@ class ChainView(QWidget):
     step_chosen = Signal(object, object)
 
     def __init__(self, prompts: Prompts) -> None:
-        super().__init__()
-        self.setAccessibleName(TITLE)
+        super().__init__(accessibleName=TITLE)
         self._chain: Chain | None = None
         self.rows: list[StepRow] = []
         self.sentences = Note()

@@ -266,8 +266,7 @@ class ProofDialog(FittedDialog):
         prompts: Prompts,
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Options of the tests")
+        super().__init__("Options of the tests", parent)
         self._has_usual = usual is not None
         self.data = TrainingData(prompts)
         self.data.demo.setText(_usual_text(usual))
@@ -280,7 +279,7 @@ class ProofDialog(FittedDialog):
         form.addRow(self.own_rate, self.rate)
         self.state = Note("error")
         self.defaults = push_button("Defaults", lambda: self._show({}), look="quiet")
-        self.ok = primary_button("Use these")
+        self.ok = primary_button("Use these", self._on_accepted)
         parts = (
             Label(_LEAD, "subtle", wrap=True), Label("Image-caption pairs", "heading"), self.data,
             Label("Learning rate", "heading"), form, Label(_RATE, "caption", wrap=True), self.state,
@@ -288,7 +287,6 @@ class ProofDialog(FittedDialog):
         frame(self, "Options of the tests", parts, self.ok, aside=self.defaults)
         self.resize(600, 0)
         self.data.changed.connect(self._on_changed)
-        self.ok.clicked.connect(self._on_accepted)
         self._show(choice)
 
     def _show(self, choice: Choice) -> None:
@@ -359,8 +357,7 @@ class ProofSection(QWidget):
         is_free: Callable[[], bool],
         make_runner: NewRunner = new_runner,
     ) -> None:
-        super().__init__()
-        self.setAccessibleName("Proof")
+        super().__init__(accessibleName="Proof")
         self._is_free = is_free
         self._session, self._prompts = session, prompts
         self._choices: dict[str, Choice] = {}
@@ -375,10 +372,9 @@ class ProofSection(QWidget):
         self.options_button = push_button(
             "Options…", self.ask_options, name="Options of the tests", look="quiet"
         )
-        self.busy = BusyRow("Progress of the test")
+        self.busy = BusyRow("Progress of the test", self._on_cancel_clicked)
         self.busy.cancel.setProperty("danger", True)
         self.busy.cancel.setAccessibleName("Cancel the test")
-        self.busy.cancel_clicked.connect(self._on_cancel_clicked)
         self.uses, self.state = Note("caption"), Note("caption")
         self.rebound = ReboundView(prompts)
         self.holdouts = HoldoutsView()
@@ -446,7 +442,6 @@ class ProofSection(QWidget):
         job = self._job()
         if job is not None:
             dialog = ProofDialog(usual_pairs(job), self._choice(job), self._prompts, self.window())
-            dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
             dialog.chosen.connect(partial(self._on_chosen, job.checkpoint))
             dialog.open()
 

@@ -6,11 +6,11 @@ from functools import partial
 from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
-from PySide6.QtCore import QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, QTimer, Signal
 from PySide6.QtWidgets import QToolButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label, Note, push_button
+from cleanclip_gui.widgets.controls import Label, Note, named, push_button
 from cleanclip_gui.widgets.dialog_frame import field_form
 from cleanclip_gui.widgets.form import number_box
 from cleanclip_gui.widgets.layout import column, row
@@ -129,9 +129,8 @@ class FieldRow(QWidget):
         """Return the editor for the field's type and range."""
         literal = get_origin(info.annotation) is Literal
         if literal or info.annotation is bool:
-            chooser = Chooser()
-            for choice in get_args(info.annotation) if literal else (False, True):
-                chooser.addItem(_choice(choice), choice)
+            choices = get_args(info.annotation) if literal else (False, True)
+            chooser = fill(Chooser(), [(choice, _choice(choice)) for choice in choices])
             chooser.currentIndexChanged.connect(self._on_edited)
             return chooser
         box = number_box(info)
@@ -213,8 +212,7 @@ class RecipeForm(QWidget):
         self._presets: dict[str, Recipe] = {}
         self._pretraining = DEMO
         self.method = MethodChooser()
-        self.preset = Chooser()
-        self.preset.setAccessibleName("Preset")
+        self.preset = named(Chooser(), "Preset")
         self.time = Label("", wrap=True)
         self.estimate_button = push_button(look="quiet")  # of a command of the station, as below
         self.reset_all = push_button(
@@ -266,7 +264,8 @@ class RecipeForm(QWidget):
             If an earlier version alone had its method.
         """
         known = presets(offered(recipe.method), self._pretraining)
-        self._choose(self.method, recipe.method)
+        with QSignalBlocker(self.method):
+            self.set_method(recipe.method)
         numbers = {name: preset.model_dump() for name, preset in known.items()}
         nearest = nearest_preset(recipe.model_dump(), numbers)
         self._load_method(recipe.preset if recipe.preset in known else nearest)
@@ -349,8 +348,8 @@ class RecipeForm(QWidget):
         choosers.addRow(Label("P&reset", buddy=self.preset), self.preset)
         choosers.addRow("Time", time)
         state = row(
-            self.more, None, (self.difference, Qt.AlignmentFlag.AlignVCenter), self.reset_all,
-        )  # fmt: skip
+            self.more, None, (self.difference, Qt.AlignmentFlag.AlignVCenter), self.reset_all
+        )
         self._fields = column((self.find_rate, right), spacing=theme.SPACE_S)
         self.settings = column(self._fields, of=self._advanced, spacing=theme.SPACE_S)
         self._advanced.hide()
@@ -411,13 +410,6 @@ class RecipeForm(QWidget):
         source = preset_source(base.method, base.preset)
         rate = about_rate(base if recipe.lr == base.lr else recipe, self._pretraining)
         return f"{source} {rate}".strip()
-
-    @staticmethod
-    def _choose(chooser: Chooser, data: Any) -> None:
-        """Select an entry without a signal; the first one if it is missing."""
-        chooser.blockSignals(True)
-        chooser.setCurrentIndex(max(0, chooser.findData(data)))
-        chooser.blockSignals(False)
 
     def _refresh(self) -> None:
         """Mark what differs from the preset and say how long the run is in steps."""

@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import TICK, Label, Note
+from cleanclip_gui.widgets.controls import TICK, Label, Note, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS, Drops
 from cleanclip_gui.widgets.path_edit import PathEdit
@@ -76,10 +76,8 @@ class TrainingData(QWidget):
             lambda path: prompts.open_folder(self, "Training pairs", path),
         )  # fmt: skip
         self.summary = Label("", "subtle", wrap=True)
-        self.image_column = QLineEdit("image")
-        self.image_column.setAccessibleName("Image column")
-        self.text_column = QLineEdit("caption")
-        self.text_column.setAccessibleName("Caption column")
+        self.image_column = named(QLineEdit("image"), "Image column")
+        self.text_column = named(QLineEdit("caption"), "Caption column")
         self._text_label = Label("Caption column", buddy=self.text_column)
         self.pictures = PathEdit(
             "Folder of the pictures of the COCO file", "Looked for beside the file"

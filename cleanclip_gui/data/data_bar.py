@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QDialog, QMenu, QPlainTextEdit, QPushButton, QToolButton, QWidget
+from PySide6.QtWidgets import QMenu, QPushButton, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions, Command
@@ -17,8 +17,15 @@ from cleanclip_gui.inference.questions import Failed, LoadImages
 from cleanclip_gui.session import ImagesState
 from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.ticket import Ticket, TicketProgress
-from cleanclip_gui.widgets.controls import BusyRow, Label, bind, chip, named, push_button
-from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
+from cleanclip_gui.widgets.controls import (
+    BusyRow,
+    Label,
+    bind,
+    chip,
+    push_button,
+    text_field,
+)
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, frame, primary_button, resize_within
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets
@@ -41,7 +48,7 @@ def parse_templates(text: str) -> tuple[tuple[str, ...], str]:
     return templates, "" if templates else "Write at least one template, such as: a photo of a {}."
 
 
-class LinesDialog(QDialog):
+class LinesDialog(ClosingDialog):
     """Edits lines; emits ``chosen(tuple)`` with those that are not empty.
 
     Parameters
@@ -58,13 +65,10 @@ class LinesDialog(QDialog):
         self, title: str, lead: str, lines: Sequence[str], parent: QWidget | None,
         aside: QPushButton | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(parent)
-        self.setWindowTitle(title)
-        self.edit = named(QPlainTextEdit("\n".join(lines)), f"{title}, one per line")
-        self.edit.setTabChangesFocus(True)
+        super().__init__(title, parent)
+        self.edit = text_field(f"{title}, one per line", "\n".join(lines), read_only=False)
         self.state = Label(wrap=True)
-        self.ok = primary_button("Use these")
-        self.ok.clicked.connect(self._on_accepted)
+        self.ok = primary_button("Use these", self._on_accepted)
         self.edit.textChanged.connect(self._on_text_changed)
         parts = (Label(lead, "subtle", wrap=True), self.edit, self.state)
         frame(self, title, parts, self.ok, aside=aside)
@@ -137,17 +141,12 @@ class ClassesDialog(LinesDialog):
         return f"{words}; {plain(twice[0], 40)} is listed twice: {only}", "warning"
 
 
-class ProblemsDialog(QDialog):
+class ProblemsDialog(ClosingDialog):
     """Reads only; closing it is all that there is to do."""
 
     def __init__(self, name: str, problems: Sequence[str], parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle("Left out")
-        view = named(
-            QPlainTextEdit("\n".join(plain(text) for text in problems)), "What was left out"
-        )
-        view.setReadOnly(True)
+        super().__init__("Left out", parent)
+        view = text_field("What was left out", "\n".join(plain(text) for text in problems))
         close = push_button("Close", self.accept)
         column(
             Label(f"Left out of {plain(name, 80)}", "title"), view,
@@ -195,10 +194,9 @@ class DataBar(QWidget):
             each.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         bind(self.templates, context.actions["file.templates"])
         self.problems.clicked.connect(self.show_problems)
-        self.busy = BusyRow("Progress of opening images")
+        self.busy = BusyRow("Progress of opening images", self._on_cancel_clicked)
         self.busy.bar.setFixedWidth(theme.px(_BAR))
         self.busy.cancel.setAccessibleName("Cancel opening images")
-        self.busy.cancel_clicked.connect(self._on_cancel_clicked)
         self.busy.hide()
         self._patience = QTimer(self, singleShot=True, interval=_PATIENCE_MS)
         self._patience.timeout.connect(self._on_patience_ended)
@@ -318,7 +316,6 @@ class DataBar(QWidget):
             return
         example = images.class_names[0] if images.class_names else ""
         dialog = TemplatesDialog(images.templates, example, self.window())
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self.set_templates)
         dialog.open()
 
@@ -328,7 +325,6 @@ class DataBar(QWidget):
         if images is None:
             return
         dialog = ClassesDialog(images.class_names, self.window())
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self._on_classes_chosen)
         dialog.open()
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QLineEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import BusyRow, Label, Note, named
-from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.text import bytes_text, plain
 from ml_core.reading import InputError
 
@@ -21,7 +21,7 @@ _OFF = "The Hugging Face Hub is switched off; switch it on under Edit, Preferenc
 _PREFIX = "hf-hub:"
 
 
-class HubDialog(QDialog):
+class HubDialog(ClosingDialog):
     """``fetched(str)`` carries the folder, which is then examined. Closing ends the download.
 
     Parameters
@@ -44,11 +44,9 @@ class HubDialog(QDialog):
         ok: str = "Download and open",
         allowed: bool = True,
     ) -> None:
-        super().__init__(parent)
+        super().__init__("Open from the Hugging Face Hub", parent)
         self._ticket = Ticket.closed()
         self._allowed = allowed
-        self.setWindowTitle("Open from the Hugging Face Hub")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.name = named(QLineEdit(name), "Repository, owner/name")
         self.name.setPlaceholderText("owner/name")
         self.name.textChanged.connect(self._refresh)
@@ -57,11 +55,9 @@ class HubDialog(QDialog):
         form = field_form()
         form.addRow(Label("Repository", "field", buddy=self.name), self.name)
         form.addRow(Label("Revision", "field", buddy=self.revision), self.revision)
-        self.busy = BusyRow("Progress of the download")
-        self.busy.cancel_clicked.connect(self.cancel)
+        self.busy = BusyRow("Progress of the download", self.cancel)
         self.state = Note("subtle")
-        self.ok = primary_button(ok)
-        self.ok.clicked.connect(self.fetch)
+        self.ok = primary_button(ok, self.fetch)
         lead = Label(_LEAD, "subtle", wrap=True)
         parts = (lead, form, self.busy, self.state, None)
         frame(self, "Open from the Hugging Face Hub", parts, self.ok, "Close")

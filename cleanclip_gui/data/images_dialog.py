@@ -11,7 +11,6 @@ from typing import Literal
 from PySide6.QtCore import QObject, QSignalBlocker, QStringListModel, Qt, Signal
 from PySide6.QtWidgets import (
     QComboBox,
-    QDialog,
     QHeaderView,
     QProgressBar,
     QSpinBox,
@@ -24,7 +23,13 @@ from cleanclip_gui import theme
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import Label, named
-from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button, resize_within
+from cleanclip_gui.widgets.dialog_frame import (
+    ClosingDialog,
+    field_form,
+    frame,
+    primary_button,
+    resize_within,
+)
 from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
 from cleanclip_gui.widgets.number_box import fill
 from cleanclip_gui.widgets.prompts import Prompts
@@ -95,7 +100,7 @@ class _Read:
     notes: tuple[str, ...] = ()
 
 
-class ImagesDialog(QDialog):
+class ImagesDialog(ClosingDialog):
     """Emits ``chosen(ImageSpec, str)`` with the name of the label set to use.
 
     Labels that the label set lacks come first, with a class to choose for each; left alone they
@@ -116,14 +121,13 @@ class ImagesDialog(QDialog):
         label_set: str,
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__("Evaluation images", parent)
         self._path, self._kind = path, kind
         self._label_set = label_set
         self._classes = load_label_set(label_set)
         self._read = _Read(Counter())
         self._reading = Ticket.closed()
         self._choices: dict[str, QComboBox] = {}
-        self.setWindowTitle("Evaluation images")
         form = field_form()
         self.image_column = named(QComboBox(), "Image column")
         self.label_column = named(QComboBox(), "Label column")
@@ -174,8 +178,7 @@ class ImagesDialog(QDialog):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.table.setColumnWidth(2, theme.px(240))
 
-        self.ok = primary_button("Use these images")
-        self.ok.clicked.connect(self._on_accepted)
+        self.ok = primary_button("Use these images", self._on_accepted)
         parts = (form, self.state, self.busy, self.table)
         frame(self, plain(path.name, 80), parts, self.ok)
         resize_within(self, 640, 560)
@@ -423,7 +426,6 @@ class ImagesChooser(QObject):
         except InputError as error:
             self.failed.emit(error.titled("Could not open the images"))
             return
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self.chosen)
         dialog.open()
 

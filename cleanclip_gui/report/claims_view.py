@@ -26,9 +26,7 @@ from ml_core.reports.record import (
     QuotedClaim,
 )
 
-SECTIONS = (
-    "File safety", "Before", "Scan", "What was done", "After", "Rebound and hold-outs",
-)  # fmt: skip
+SECTIONS = ("File safety", "Before", "Scan", "What was done", "After", "Rebound and hold-outs")
 _SAFETY, _BEFORE, _SCAN, _DONE, _AFTER, _PROOFS = SECTIONS
 _TOPICS: Mapping[str, str] = {
     "safety": _SAFETY, "scan": _SCAN, "training": _DONE, "weights": _DONE, "rebound": _PROOFS,

@@ -56,8 +56,7 @@ class WriteDialog(FittedDialog):
     def __init__(
         self, keys: Sequence[PublicKey], author: str = "", parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Write a bundle")
+        super().__init__("Write a bundle", parent)
         self._keys = tuple(keys)
         self.folder = QRadioButton("A &folder")
         self.as_zip = QRadioButton("One &zip file, to send")
@@ -91,8 +90,7 @@ class WriteDialog(FittedDialog):
         form.setContentsMargins(theme.px(TICK), 0, 0, 0)
         self.signing.hide()
         self.sign.toggled.connect(self.signing.setVisible)
-        self.ok = primary_button("Choose where to save…")
-        self.ok.clicked.connect(self._on_accepted)
+        self.ok = primary_button("Choose where to save…", self._on_accepted)
         boxes = (self.checkpoints, self.pdf, self.sign)  # each with what is to be known of it
         weights, pdf, sign = (Label(box.toolTip(), "caption", wrap=True) for box in boxes)
         for note in (weights, pdf, sign):
@@ -163,8 +161,7 @@ class VerifyDialog(FittedDialog):
         prompts: Prompts,
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Check against files")
+        super().__init__("Check against files", parent)
         self._bundle = bundle
         form = field_form()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -193,8 +190,7 @@ class VerifyDialog(FittedDialog):
         self.sample = QRadioButton(f"A &sample of {SAMPLE} pictures of each set")
         self.full = QRadioButton("&Every picture")
         self.sample.setChecked(True)
-        self.ok = primary_button("Check")
-        self.ok.clicked.connect(self._on_accepted)
+        self.ok = primary_button("Check", self._on_accepted)
         parts = (Label(_VERIFY_LEAD, wrap=True), form, self.sample, self.full)
         frame(self, plain(Path(bundle).name, 80), parts, self.ok)
         self.resize(620, 0)

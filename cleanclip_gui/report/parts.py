@@ -225,8 +225,7 @@ class PartsList(QWidget):
     picked = Signal(object, bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAccessibleName("What goes into the report")
+        super().__init__(parent, accessibleName="What goes into the report")
         self.rows: dict[Path, PartRow] = {}
         self._none = Label("Nothing was measured and kept yet.", "subtle", wrap=True)
         self._layout = column(self._none, of=self, spacing=theme.SPACE_S)

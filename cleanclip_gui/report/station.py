@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from PySide6.QtCore import QSize, Qt, QUrl
-from PySide6.QtGui import QDesktopServices, QShowEvent
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QPushButton, QStackedWidget, QTabWidget, QWidget
 
 from cleanclip_gui import theme, threads
@@ -30,7 +30,7 @@ from cleanclip_gui.widgets.controls import BusyRow, Label, Note, bind, named, pu
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
-from cleanclip_gui.widgets.prompts import failing
+from cleanclip_gui.widgets.prompts import failing, show_on_desktop
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.atomic import replace_files
 from ml_core.events import Done, Event, Finding
@@ -241,7 +241,7 @@ class ReportStation(QWidget):
             self._fail(f"The page cannot be written: {error.strerror or error}.",
                        "Could not open the report")  # fmt: skip
             return
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+        show_on_desktop(path)
 
     def measure(self) -> None:
         """Measure the suspect, and keep it."""
@@ -337,8 +337,7 @@ class ReportStation(QWidget):
         self.empty_verify = bind(QPushButton(), actions["report.verify"], text=True)
 
     def _lay_out(self) -> None:
-        self.tabs = QTabWidget()
-        self.tabs.setDocumentMode(True)
+        self.tabs = QTabWidget(documentMode=True)
         self.tabs.tabBar().setDrawBase(False)
         self.tabs.addTab(self.preview, "Page")
         self.tabs.addTab(self.claims, "Claims")
@@ -577,9 +576,8 @@ class ReportStation(QWidget):
             return f"{key.public.short} {key.public.name}".rstrip()
 
         tasks.run(
-            work, self._on_signed, self._on_sign_failed, slot="sign",
-            closing_ms=threads.CLOSING_MS,
-        )  # fmt: skip
+            work, self._on_signed, self._on_sign_failed, slot="sign", closing_ms=threads.CLOSING_MS
+        )
 
     def _on_signed(self, who: str) -> None:
         self._signing = False
@@ -599,7 +597,7 @@ class ReportStation(QWidget):
 
     def _on_show_written(self) -> None:
         if self._written is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._written.parent)))
+            show_on_desktop(self._written.parent)
 
     def _on_verify_written(self) -> None:
         if self._written is not None:

@@ -64,8 +64,7 @@ class StageList(QWidget):
     """A line for each stage: done, at work with the time left, or to come."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAccessibleName("Stages of the scan")
+        super().__init__(parent, accessibleName="Stages of the scan")
         self._layout = QGridLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setHorizontalSpacing(theme.SPACE_S)

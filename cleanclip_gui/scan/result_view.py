@@ -49,9 +49,7 @@ LOOKS: dict[Verdict, tuple[str, str, str]] = {
     "unknown": ("info", "", "subtle"),
 }
 
-_COLOURS: dict[Verdict, str] = {
-    "found": "danger", "suspicious": "warning", "unknown": "muted"
-}  # fmt: skip
+_COLOURS: dict[Verdict, str] = {"found": "danger", "suspicious": "warning", "unknown": "muted"}
 
 
 class ScanVerdict(QFrame):
@@ -269,7 +267,7 @@ class ResultView(QWidget):
             "Per cent of the pictures that become the class with the patch at each place. The "
             "place with the frame is measured again on held-out pictures.",
             _Beside(self.map, self.pointed, self.refined),
-        )  # fmt: skip
+        )
         self.patches = PictureGrid("Found patches", _PATCH, 3)
         self.starts = ScanTable("Starts of the patch searches", STARTS, 2)
         self.patches_section = Section("Patches", "", self.patches, self.starts)

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
+from PySide6.QtWidgets import QCheckBox, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.scan.live_view import HELP, stage_title
 from cleanclip_gui.scan.scanning import folder_of, stages_done
 from cleanclip_gui.session import Session, ShownCheckpoint
-from cleanclip_gui.widgets.controls import Fold, Label
+from cleanclip_gui.widgets.controls import Fold, Label, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.form import Form
 from cleanclip_gui.widgets.layout import column, page
@@ -87,12 +87,11 @@ class ScanReference(QWidget):
         self._repository = ""
         self._chosen_by_user = False
         self.dialog: HubDialog | None = None
-        self.kind = ElidingComboBox()
-        self.kind.setAccessibleName("Reference")
+        self.kind = named(ElidingComboBox(), "Reference")
         self.kind.setMinimumContentsLength(12)
         self.edit = PathEdit("Reference checkpoint", "Checkpoint file or folder")
-        self.browse = QPushButton("Choose…")
-        self.fetch = QPushButton("Fetch…")
+        self.browse = push_button("Choose…", partial(self.edit.choose, self._ask_for_file))
+        self.fetch = push_button("Fetch…", self._on_fetch_clicked)
         self.help = Label("", "caption", wrap=True)
         self._own = FoldingRow((self.edit, self.browse))
         column(
@@ -102,8 +101,6 @@ class ScanReference(QWidget):
         self.kind.currentIndexChanged.connect(self._on_changed)
         self.kind.activated.connect(self._on_activated)
         self.edit.textChanged.connect(self._on_changed)
-        self.browse.clicked.connect(partial(self.edit.choose, self._ask_for_file))
-        self.fetch.clicked.connect(self._on_fetch_clicked)
         self.offer(None)
 
     def offer(self, suspect: ShownCheckpoint | None, studio: str = "", clean: str = "") -> None:
@@ -243,8 +240,7 @@ class ScanSetup(QWidget):
         *,
         new_dialog: Callable[..., HubDialog] = HubDialog,
     ) -> None:
-        super().__init__(parent)
-        self.setAccessibleName("Set-up of the scan")
+        super().__init__(parent, accessibleName="Set-up of the scan")
         self.reference = ScanReference(prompts, new_dialog=new_dialog)
         self.stages: dict[Stage, QCheckBox] = {}
         self.form = Form(ScanSpec, "starts", "search", "held_out", "seed", width=144, aligned=True)

@@ -50,8 +50,7 @@ class PlannedStages(QWidget):
     """The planned stages, a line for each: its title, and what it does."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAccessibleName("Stages that will be run")
+        super().__init__(parent, accessibleName="Stages that will be run")
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setHorizontalSpacing(theme.SPACE_M)
@@ -382,9 +381,8 @@ class ScanStation(QWidget):
         for scroll in self._scrolls:
             self.pages.addWidget(scroll)
         self.columns = Columns(
-            self._left_side(), self.pages, None, ROOM,
-            self.context.settings, self.id,
-        )  # fmt: skip
+            self._left_side(), self.pages, None, ROOM, self.context.settings, self.id
+        )
         row(self.columns, of=self, margins=theme.SPACE_M)
 
     def _left_side(self) -> QWidget:

@@ -10,9 +10,7 @@ from PySide6.QtCore import QModelIndex, QObject, QSize, Qt, Signal
 from PySide6.QtGui import QFont, QIcon, QImage, QPixmap
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QDialog,
     QHeaderView,
-    QLineEdit,
     QPushButton,
     QTreeWidget,
     QTreeWidgetItem,
@@ -29,8 +27,8 @@ from cleanclip_gui.inference.questions import (
 )
 from cleanclip_gui.station import Context
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import BusyRow, Label, named, push_button
-from cleanclip_gui.widgets.dialog_frame import resize_within
+from cleanclip_gui.widgets.controls import BusyRow, Label, Note, named, push_button, search_field
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, primary_button, resize_within
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.pictures import rgba_to_image
 from cleanclip_gui.widgets.text import percent, plain, tip
@@ -60,7 +58,7 @@ class LibraryEntry:
     takes_file: bool = False
 
 
-class TriggerLibrary(QDialog):
+class TriggerLibrary(ClosingDialog):
     """``chosen(key, add)`` puts a trigger on the canvas alone, or with what is there.
 
     ``file_wanted(key)`` asks for the file that makes it the published one. ``measure_wanted`` asks
@@ -74,14 +72,11 @@ class TriggerLibrary(QDialog):
     delete_wanted = Signal(str)
 
     def __init__(self, entries: tuple[LibraryEntry, ...], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Trigger library")
+        super().__init__("Trigger library", parent)
         self._entries: dict[str, LibraryEntry] = {}
         self._groups: dict[str, QTreeWidgetItem] = {}
         self.items: dict[str, QTreeWidgetItem] = {}  # lines of the tree, by key
-        self.search = named(QLineEdit(), "Search the library")
-        self.search.setPlaceholderText("Search by name or paper")
-        self.search.setClearButtonEnabled(True)
+        self.search = search_field("Search the library", "Search by name or paper")
         self.tree = named(QTreeWidget(), "Triggers")
         self.tree.setHeaderLabels(["Trigger", "ASR", "Source", "Size"])
         self.tree.setRootIsDecorated(False)
@@ -100,13 +95,10 @@ class TriggerLibrary(QDialog):
             tip="Measure the attack success rate of every trigger in the list",
         )  # fmt: skip
         self.measure.hide()
-        self.busy = BusyRow("Triggers measured")
+        self.busy = BusyRow("Triggers measured", self.cancel_wanted)
         self.busy.hide()
-        self.busy.cancel_clicked.connect(self.cancel_wanted)
-        self.scan_summary = Label("", "subtle", wrap=True)
-        self.scan_summary.hide()
-        self.use = push_button("Use", partial(self._choose, False), look="primary")
-        self.use.setDefault(True)
+        self.scan_summary = Note("subtle")
+        self.use = primary_button("Use", partial(self._choose, False))
         self.add = push_button("Combine with current trigger", partial(self._choose, True))
         self.file = push_button("With its file…", self._on_file)
         self.delete = push_button("Delete", self._on_delete, look="danger")
@@ -220,7 +212,6 @@ class TriggerLibrary(QDialog):
                 f"Highest: {plain(self._entries[top].name, 60)}, {percent(self._rates[top][0])}. "
                 "Low rates hold for these triggers and this target only."
             )
-            self.scan_summary.show()
             self.mark(top if marked is None else marked.key)
 
     def mark(self, key: str) -> None:

@@ -162,8 +162,7 @@ class LiveLoop(QObject):
         self._pace = QElapsedTimer()
         self._processor = 0.0  # seconds of the process as the pace began
         self._since = QElapsedTimer()
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
+        self._timer = QTimer(self, singleShot=True)
         self._timer.timeout.connect(self.send)
 
     @property
@@ -538,9 +537,7 @@ class AutoSpeed(QObject):
         self._ticket = Ticket.closed()
         self._known: tuple[str | None, str] | None = None  # checkpoint and device
         self._again = False  # the numbers on show are of other settings
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_IDLE_MS)
+        self._timer = QTimer(self, singleShot=True, interval=_IDLE_MS)
         self._timer.timeout.connect(self.measure)
         live.evaluated.connect(self._on_evaluated)
         live.became_stale.connect(self._cancel)

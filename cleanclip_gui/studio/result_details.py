@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDialog, QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
+from PySide6.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import TellDetails
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_table
 from cleanclip_gui.widgets.controls import Label, named, push_button
-from cleanclip_gui.widgets.dialog_frame import resize_within
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, resize_within
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, percent, plain, plural, tip
 from ml_core.reading.errors import InputError
@@ -25,7 +25,7 @@ _LONGEST = 400
 _KINDS = "JSON (*.json);;CSV (*.csv)"
 
 
-class ResultDetails(QDialog):
+class ResultDetails(ClosingDialog):
     """Shown with ``open()``; ``save_clicked(record)`` when it is to be written to a file."""
 
     save_clicked = Signal(object)
@@ -33,9 +33,7 @@ class ResultDetails(QDialog):
     def __init__(
         self, title: str, record: Mapping[str, Any], parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("How this was measured")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        super().__init__("How this was measured", parent)
         resize_within(self, 720, 560)
         self.record = dict(record)
         self.tree = named(QTreeWidget(), "What the number was measured with")

@@ -254,7 +254,6 @@ class TriggerEditor(QObject):
     def show_library(self) -> None:
         """Offer the triggers of the library in a dialog."""
         dialog = TriggerLibrary(trigger_files.entries(self.document.size), self._canvas.window())
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self._on_library_chosen)
         dialog.file_wanted.connect(self._use_with_file)
         dialog.delete_wanted.connect(self._on_delete_wanted)

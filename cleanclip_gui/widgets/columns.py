@@ -126,9 +126,7 @@ class Columns(theme.Themed, QSplitter):
         settings: SettingsStore | None = None,
         name: str = "",
     ) -> None:
-        super().__init__(Qt.Orientation.Horizontal)
-        self.setChildrenCollapsible(False)
-        self.setHandleWidth(HANDLE)
+        super().__init__(Qt.Orientation.Horizontal, childrenCollapsible=False, handleWidth=HANDLE)
         self._left, self._right = left, right
         self._at_100, self._settings, self._name = room, settings, f"{name}_columns"
         saved = () if settings is None else settings.part(self._name, _WIDTHS, ())

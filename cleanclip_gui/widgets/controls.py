@@ -11,6 +11,8 @@ from PySide6.QtGui import QAction, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QLabel,
+    QLineEdit,
+    QPlainTextEdit,
     QProgressBar,
     QPushButton,
     QSizePolicy,
@@ -35,10 +37,8 @@ class Label(QLabel):
         self, text: str = "", role: str = "", *,
         wrap: bool = False, buddy: QWidget | None = None, selectable: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.setTextFormat(Qt.TextFormat.PlainText)
+        super().__init__(textFormat=Qt.TextFormat.PlainText, wordWrap=wrap)
         self.setText(text)
-        self.setWordWrap(wrap)
         if role:
             self.setProperty("role", role)
         if buddy is not None:
@@ -107,6 +107,22 @@ def show_fitting(label: QLabel, text: str, longest: int = 46) -> None:
     """Show a text whose long words are shortened, which is then the tool tip too."""
     label.setText(fitting(text, longest))
     label.setToolTip("" if label.text() == text else tip(text))
+
+
+def search_field(name: str, hint: str = "") -> QLineEdit:
+    """A field for words to look for; empty it shows ``hint``, or its name."""
+    field = named(QLineEdit(), name)
+    field.setPlaceholderText(hint or name)
+    field.setClearButtonEnabled(True)
+    return field
+
+
+def text_field(name: str, text: str = "", *, read_only: bool = True) -> QPlainTextEdit:
+    """Several lines, which Tab leaves."""
+    field = named(QPlainTextEdit(text), name)
+    field.setReadOnly(read_only)
+    field.setTabChangesFocus(True)
+    return field
 
 
 _FEWEST = 6  # letters that still say something
@@ -309,14 +325,15 @@ class BusyRow(QWidget):
 
     cancel_clicked = Signal()
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self, name: str, cancelled: Callable[[], object] | SignalInstance | None = None
+    ) -> None:
         super().__init__()
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setAccessibleName(name)
+        self.bar = named(QProgressBar(textVisible=False), name)
         self.show_share(0.0)
-        self.cancel = QPushButton("Cancel")
-        self.cancel.clicked.connect(self.cancel_clicked)
+        self.cancel = push_button("Cancel", self.cancel_clicked)
+        if cancelled is not None:
+            self.cancel_clicked.connect(cancelled)
         row((self.bar, 1), self.cancel, of=self, spacing=theme.SPACE_M)
 
     def show_share(self, share: float | None) -> None:

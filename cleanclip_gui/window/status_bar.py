@@ -11,7 +11,7 @@ from PySide6.QtGui import QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QProgressBar, QStatusBar, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label, named, push_button
+from cleanclip_gui.widgets.controls import Label, named, push_button, text_field
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import device_text, plain
 
@@ -22,8 +22,7 @@ class StatusBar(QStatusBar):
     device_chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setSizeGripEnabled(False)
+        super().__init__(parent, sizeGripEnabled=False)
         self.setContentsMargins(theme.SPACE_S, 2, theme.SPACE_S, 2)
         self.busy = Label("", "subtle")
         self.job = Label()
@@ -95,11 +94,9 @@ class LogPane(theme.Themed, QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._lines: deque[tuple[str, str]] = deque(maxlen=_MAX_LINES)
-        self.view = named(QPlainTextEdit(), "Log")
-        self.view.setReadOnly(True)
+        self.view = text_field("Log")
         self.view.setMaximumBlockCount(_MAX_LINES)
         self.view.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        self.view.setTabChangesFocus(True)
         copy = push_button("Copy all", self.copy_all, look="quiet")
         clear = push_button("Clear", self.clear, name="Clear the log", look="quiet")
         row(

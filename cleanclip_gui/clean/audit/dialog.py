@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QItemSelectionModel, Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QWidget
+from PySide6.QtWidgets import QComboBox, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.audit.gallery import (
@@ -26,7 +26,7 @@ from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.controls import Label, named, push_button
+from cleanclip_gui.widgets.controls import Label, named, push_button, text_field
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.form import Form
 from cleanclip_gui.widgets.layout import card, column, row, scrolling
@@ -268,10 +268,7 @@ class AuditDialog(JobDialog):
         self.redo = push_button("Redo", self.stack.redo, icon="redo")
         self.count = Label("", "subtle")
         self.save = push_button("Save exclusions…", self.save_exclusions, icon="save")
-        self.notes = QPlainTextEdit()
-        self.notes.setReadOnly(True)
-        self.notes.setTabChangesFocus(True)
-        self.notes.setAccessibleName("Limits of these numbers")
+        self.notes = text_field("Limits of these numbers")
         self.notes.setMinimumHeight(theme.px(44))
         self.notes.setMaximumHeight(theme.px(92))
         name = Path(pairs.path).name if pairs.path else "Clean pairs of the demo"
@@ -457,10 +454,7 @@ class AuditDialog(JobDialog):
             (QKeySequence.StandardKey.Redo, self.stack.redo),
         ):
             QShortcut(QKeySequence(keys), self).activated.connect(act)
-        for key, out in (
-            (Qt.Key.Key_Delete, True),
-            (Qt.Key.Key_Insert, False),
-        ):
+        for key, out in ((Qt.Key.Key_Delete, True), (Qt.Key.Key_Insert, False)):
             shortcut = QShortcut(QKeySequence(key), self.view)
             shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
             shortcut.activated.connect(partial(self.mark_chosen, out))

@@ -29,7 +29,7 @@ from PySide6.QtWidgets import QFrame, QListView, QStyledItemDelegate, QStyleOpti
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
 from cleanclip_gui.theme.look import sized
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.painted import Painted
 from cleanclip_gui.widgets.pictures import (
@@ -381,10 +381,9 @@ class SuspectDetails(QFrame):
         super().__init__()
         self.setProperty("card", True)
         self.setAccessibleName("The chosen pair")
-        self.picture = Label()
+        self.picture = named(Label(), "Picture of the chosen pair")
         self.picture.setFixedSize(theme.px(_PICTURE), theme.px(_PICTURE))
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.picture.setAccessibleName("Picture of the chosen pair")
         self.caption = Label("", "heading", wrap=True, selectable=True)
         self.name = Label("", "caption", wrap=True)
         self.looks_for = Label("", "caption", wrap=True)

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PySide6.QtCore import QFile, QPoint, Qt, QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QResizeEvent
+from PySide6.QtCore import QFile, QPoint, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QLineEdit, QMenu, QPushButton, QWidget
 
 from cleanclip_gui import theme
@@ -43,7 +43,7 @@ from cleanclip_gui.widgets.controls import Label, Note
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.path_edit import tool
-from cleanclip_gui.widgets.prompts import Prompts, failing
+from cleanclip_gui.widgets.prompts import Prompts, failing, show_on_desktop
 from cleanclip_gui.widgets.text import percent, plain
 from ml_core.cleaning.tradeoff import Head, Point
 from ml_core.events import Event, Metric, Saved
@@ -62,8 +62,7 @@ class Comparison(QWidget):
     """Both charts that compare runs; one at a time where there is no room for two."""
 
     def __init__(self, prompts: Prompts) -> None:
-        super().__init__()
-        self.setAccessibleName("Comparison of runs")
+        super().__init__(accessibleName="Comparison of runs")
         self.tradeoff = TradeoffChart(prompts)
         self.curves = Chart(
             "Runs over their steps",
@@ -195,8 +194,7 @@ class RunsPage(QWidget):
         is_busy: Callable[[], bool],
         is_in_use: Callable[[Path], bool],
     ) -> None:
-        super().__init__()
-        self.setAccessibleName("Runs: queue, history and comparison")
+        super().__init__(accessibleName="Runs: queue, history and comparison")
         self._session, self._run, self._studio = session, run, studio
         self._prompts, self._runs_folder, self._is_busy = prompts, runs_folder, is_busy
         self._is_in_use = is_in_use
@@ -251,14 +249,11 @@ class RunsPage(QWidget):
         self.add_folder = _button(
             "Add a run…", "Show the results folder of a run made elsewhere, such as on a cluster."
         )
-        self.name = QLineEdit()
-        self.name.setPlaceholderText("Name of the selected run (F2)")
+        self.name = QLineEdit(placeholderText="Name of the selected run (F2)")
         self.name.setAccessibleName("Name of the selected run")
         self.name.setMaxLength(500)
         self.message = Label("", "caption", wrap=True)
-        self.message.setMinimumHeight(
-            self.message.fontMetrics().lineSpacing()
-        )  # a line has its place
+        self.message.setMinimumHeight(self.message.fontMetrics().lineSpacing())  # of one line
         self.comparison = Comparison(prompts)
         self.tradeoff, self.curves = self.comparison.tradeoff, self.comparison.curves
         self._past: dict[Path, PastRun] = {}
@@ -688,7 +683,7 @@ class RunsPage(QWidget):
                     action.triggered.connect(button.click)
             menu.addSeparator()
             menu.addAction("Rename", self._on_rename_wanted)
-            menu.addAction("Open the folder", partial(_show_in_files, run.folder))
+            menu.addAction("Open the folder", partial(show_on_desktop, run.folder))
             delete = menu.addAction("Delete", self.delete.click)
             delete.setEnabled(self.delete.isEnabled())
         menu.popup(place)
@@ -708,11 +703,6 @@ class RunsPage(QWidget):
             folder = copy_job(spec, self._runs_folder())
             self.queue.add(folder)
             self.table.choose(folder)
-
-
-def _show_in_files(folder: Path) -> None:
-    """Show a run's folder in the desktop's file manager."""
-    QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
 
 
 def _source_facts(run: PastRun) -> dict[str, Any]:

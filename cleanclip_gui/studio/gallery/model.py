@@ -163,9 +163,7 @@ class GalleryModel(QAbstractListModel):
         self._trigger = ""
         self._missing: OrderedDict[int, None] = OrderedDict()
         self._asked: tuple[int, ...] = ()
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(15)
+        self._timer = QTimer(self, singleShot=True, interval=15)
         self._timer.timeout.connect(self._ask)
 
     def set_images(self, labels: NDArray[np.int64], class_names: Sequence[str]) -> None:

@@ -50,8 +50,7 @@ class AskingPage(QWidget):
         self.says = Label("", wrap=True)
         self.readout = Label(self.hint, "caption", wrap=True)
         self.readout.setParent(self)
-        self.busy = BusyRow(self.what)
-        self.busy.cancel_clicked.connect(self._on_cancelled)
+        self.busy = BusyRow(self.what, self._on_cancelled)
 
     def _follow(self, handler: Callable[..., object], *fields: str) -> None:
         """Have changes of some fields of the session handled."""

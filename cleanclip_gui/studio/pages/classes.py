@@ -163,8 +163,7 @@ class ClassesPage(QWidget):
             row((self.heading, 1), self.everything), (self.becomes, 1),
             of=lower, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
         )  # fmt: skip
-        tables = QSplitter(Qt.Orientation.Vertical)
-        tables.setChildrenCollapsible(False)
+        tables = QSplitter(Qt.Orientation.Vertical, childrenCollapsible=False)
         tables.addWidget(self.classes)
         tables.addWidget(lower)
         tables.setStretchFactor(0, 3)

@@ -61,9 +61,7 @@ class EmbeddingPlot(theme.Themed, QWidget):
     pointed = Signal(int)
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setAccessibleName("Embedding map")
-        self.setAccessibleDescription("empty")
+        super().__init__(accessibleName="Embedding map", accessibleDescription="empty")
         give_role(self, QAccessible.Role.Chart)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMinimumSize(theme.px(200), theme.px(160))
@@ -301,8 +299,7 @@ class Lasso(QWidget):
     zoomed = Signal(float, QPointF)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAccessibleName("Lasso")
+        super().__init__(parent, accessibleName="Lasso")
         self.setAccessibleDescription("A drag with the mouse chooses points.")
         give_role(self, QAccessible.Role.Graphic)
         self._loop = QPolygonF()
