@@ -349,17 +349,14 @@ class StudioStation(QWidget):
     def _trigger_commands(self) -> tuple[Command, ...]:
         editor = self.editor
         return (
-            Command(
-                "trigger.flip_a", "Flip to snapshot &A", "&Trigger",
-                partial(self.document.switch_snapshot, "A"),
-                "Show trigger A, and keep B.", "compare", "Ctrl+7", 0, self._is_shown,
-                partial(self._on_slot, "A"), "slot",
-            ),
-            Command(
-                "trigger.flip_b", "Flip to snapshot &B", "&Trigger",
-                partial(self.document.switch_snapshot, "B"),
-                "Show trigger B, and keep A.", "compare", "Ctrl+8", 0, self._is_shown,
-                partial(self._on_slot, "B"), "slot",
+            *(
+                Command(
+                    f"trigger.flip_{slot.lower()}", f"Flip to snapshot &{slot}", "&Trigger",
+                    partial(self.document.switch_snapshot, slot),
+                    f"Show trigger {slot}, and keep {other}.", "compare", keys, 0, self._is_shown,
+                    partial(self._on_slot, slot), "slot",
+                )
+                for slot, other, keys in (("A", "B", "Ctrl+7"), ("B", "A", "Ctrl+8"))
             ),
             Command(
                 "trigger.mirror", "Mirror left and &right", "&Trigger",
