@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QLineF, QModelIndex, QPersistentModelIndex, QRectF, Qt, Signal
+from PySide6.QtCore import QLineF, QRectF, Qt, Signal
 from PySide6.QtGui import QPainter, QPen
 from PySide6.QtWidgets import QComboBox, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
@@ -22,7 +22,7 @@ from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
+from cleanclip_gui.widgets.rows_table import Cell, Index, Row, RowsTable, rate
 from cleanclip_gui.widgets.text import count_text, percent_range, plain, plural
 from ml_core.checkpoints.choice import Choice, forget, remember, remembered
 from ml_core.data.labels import label_sets
@@ -53,12 +53,7 @@ class _RateDelegate(QStyledItemDelegate):
         super().__init__(table)
         self._table = table
 
-    def paint(
-        self,
-        painter: QPainter,
-        option: QStyleOptionViewItem,
-        index: QModelIndex | QPersistentModelIndex,
-    ) -> None:
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         """Draw the row's background, then bar and whisker."""
         super().paint(painter, option, index)
         rate, low, high, best = index.data(Qt.ItemDataRole.UserRole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QFontDatabase, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -20,14 +20,13 @@ from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.tensor_model import shape_text
 from cleanclip_gui.widgets.controls import Label, named, push_button, search_field
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.rows_table import Cell, Row, RowsModel, show_rows
+from cleanclip_gui.widgets.rows_table import Cell, Index, Row, RowsModel, show_rows
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.exports import defused
 
 if TYPE_CHECKING:
     from ml_core.reading.key_mismatch import KeyLists
 
-_Index = QModelIndex | QPersistentModelIndex
 _COLUMNS = ("Tensor", "State", "In the file", "Expected")
 _MISSING, _SHAPE, _UNEXPECTED = "missing", "another shape", "unexpected"
 
@@ -56,7 +55,7 @@ class KeysModel(RowsModel):
         """Texts of a row in the order shown."""
         return tuple(cell.text for cell in self.rows[number].cells)
 
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Text of a cell; what keeps the model from being built stands out."""
         if role == Qt.ItemDataRole.ForegroundRole and index.column() == 1:
             state = self.row(index.row())[1]

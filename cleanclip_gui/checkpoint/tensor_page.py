@@ -11,7 +11,6 @@ from PySide6.QtCore import (
     QItemSelectionModel,
     QModelIndex,
     QObject,
-    QPersistentModelIndex,
     QPointF,
     QRectF,
     Qt,
@@ -46,7 +45,7 @@ from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import Label, named, search_field
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.painted import Painted
-from cleanclip_gui.widgets.rows_table import FilledTable, show_rows
+from cleanclip_gui.widgets.rows_table import FilledTable, Index, show_rows
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.errors import CancelledError
@@ -169,9 +168,7 @@ class _CellDelegate(QStyledItemDelegate):
         super().__init__(parent)
         self._model = model
 
-    def initStyleOption(  # noqa: N802
-        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
-    ) -> None:
+    def initStyleOption(self, option: QStyleOptionViewItem, index: Index) -> None:  # noqa: N802
         """Fill in what a cell of this table has."""
         text, alignment, bad = self._model.cell(index)
         option.index = index  # type: ignore[assignment]

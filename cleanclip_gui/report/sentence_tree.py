@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal
+from PySide6.QtCore import QRect, QSize, Qt, Signal
 from PySide6.QtGui import QFont, QFontMetrics, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.rows_table import Index
 from cleanclip_gui.widgets.text import tip
 
 _PAD = 8  # above and below a sentence together
@@ -235,9 +236,7 @@ class _Delegate(QStyledItemDelegate):
         super().__init__(parent)
         self._wrapped, self._tree = wrapped, parent
 
-    def sizeHint(  # noqa: N802
-        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
-    ) -> QSize:
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # noqa: N802
         """As high as the wrapped text, with some room."""
         hint = super().sizeHint(option, index)
         line = self._tree.fontMetrics().height()

@@ -14,8 +14,6 @@ from PySide6.QtCore import (
     QAbstractItemModel,
     QAbstractListModel,
     QEvent,
-    QModelIndex,
-    QPersistentModelIndex,
     QPointF,
     QRect,
     QRectF,
@@ -39,7 +37,7 @@ from cleanclip_gui.widgets.pictures import (
     paint_thumbnail,
     rgba_to_image,
 )
-from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
+from cleanclip_gui.widgets.rows_table import Cell, Index, Row, RowsTable
 from cleanclip_gui.widgets.text import count_text, fitting, plain, tip
 from ml_core.detection.records import SCORE, SCORES, Audit, Distribution, SuspectPair
 
@@ -124,11 +122,11 @@ class SuspectModel(QAbstractListModel):
         self._pixmaps.move_to_end(index)
         return self._pixmaps[index]
 
-    def rowCount(self, parent: _Index | None = None) -> int:  # noqa: N802
+    def rowCount(self, parent: Index | None = None) -> int:  # noqa: N802
         """Pairs in the list."""
         return 0 if parent is not None and parent.isValid() else len(self.rows)
 
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """What the delegate paints, what a screen reader says, and the tool tip."""
         if not index.isValid():
             return None
@@ -180,7 +178,6 @@ class SuspectModel(QAbstractListModel):
 CELL = (130, 166)
 _PICTURE = 112
 _MARK = 24
-_Index = QModelIndex | QPersistentModelIndex
 
 
 def mark_rect(cell: QRect) -> QRect:
@@ -204,12 +201,12 @@ class SuspectDelegate(QStyledItemDelegate):
 
     marked = Signal(int)
 
-    def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:  # noqa: N802
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # noqa: N802
         """All cells are equal."""
         return QSize(*map(theme.px, CELL))
 
     def editorEvent(  # noqa: N802
-        self, event: QEvent, model: QAbstractItemModel, option: QStyleOptionViewItem, index: _Index
+        self, event: QEvent, model: QAbstractItemModel, option: QStyleOptionViewItem, index: Index
     ) -> bool:
         """A click on the button does not change the selection."""
         if event.type() not in (QEvent.Type.MouseButtonRelease, QEvent.Type.MouseButtonPress):
@@ -222,7 +219,7 @@ class SuspectDelegate(QStyledItemDelegate):
             self.marked.emit(index.row())
         return True
 
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         """Paint the cell."""
         cell: SuspectCell = index.data(CELL_ROLE)
         painter.save()
