@@ -68,6 +68,13 @@ class Ticket:
         self._on_result, self._on_failed, self._on_progress = on_result, on_failed, on_progress
         self._cancelled = self._closed = False
 
+    @classmethod
+    def closed(cls) -> Ticket:
+        """A ticket of nothing: no answer comes, and to cancel it changes nothing."""
+        ticket = Ticket()
+        ticket.close()
+        return ticket
+
     @property
     def is_open(self) -> bool:
         """Whether an answer may still come."""

@@ -10,7 +10,7 @@ from PySide6.QtGui import QFontDatabase
 from PySide6.QtWidgets import QAbstractItemView, QListView, QPlainTextEdit, QSplitter, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label, named
+from cleanclip_gui.widgets.controls import Label, named, text_field
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import count_text, plain, plural
 
@@ -32,15 +32,12 @@ class CodeView(QWidget):
         self.list.setTextElideMode(Qt.TextElideMode.ElideLeft)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.selectionModel().currentRowChanged.connect(self._on_current_changed)
-        self.text = named(QPlainTextEdit(), "Program code, not run")
-        self.text.setReadOnly(True)
-        self.text.setTabChangesFocus(True)
+        self.text = text_field("Program code, not run")
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         mono = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         mono.setPointSizeF(self.font().pointSizeF())
         self.text.setFont(mono)
-        split = QSplitter(Qt.Orientation.Horizontal)
-        split.setChildrenCollapsible(False)
+        split = QSplitter(Qt.Orientation.Horizontal, childrenCollapsible=False)
         split.setHandleWidth(theme.SPACE_S)
         split.addWidget(self.list)
         split.addWidget(self.text)

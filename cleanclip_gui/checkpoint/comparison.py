@@ -129,11 +129,10 @@ class ComparisonView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.changes: list[TensorChange] = []
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
         self.title = Label("", "heading", wrap=True)
         self.words = Label("", "subtle", wrap=True)
-        self.busy = BusyRow("Progress of the comparison")
-        self.busy.cancel_clicked.connect(self.cancel)
+        self.busy = BusyRow("Progress of the comparison", self.cancel)
         self.image = HeatStrip("Image encoder")
         self.text = HeatStrip("Text encoder and the rest")
         self.read_out = Label(_HINT, "caption", wrap=True)
@@ -178,8 +177,7 @@ class ComparisonView(QWidget):
 
     def forget(self) -> None:
         """Compare no further, as another file is opened."""
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
 
     def begin(self, other: str, total: int) -> None:
         """Compare with a file of ``total`` tensors at least."""

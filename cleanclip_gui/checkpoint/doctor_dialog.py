@@ -7,14 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QLineF, QModelIndex, QPersistentModelIndex, QRectF, Qt, Signal
+from PySide6.QtCore import QLineF, QRectF, Qt, Signal
 from PySide6.QtGui import QPainter, QPen
-from PySide6.QtWidgets import (
-    QComboBox,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-    QWidget,
-)
+from PySide6.QtWidgets import QComboBox, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.images_dialog import DEMO_SPLITS, ImagesChooser
@@ -22,12 +17,12 @@ from cleanclip_gui.jobs.job_dialog import JobDialog
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.controls import Label, named, push_button
+from cleanclip_gui.widgets.controls import Label, Note, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
+from cleanclip_gui.widgets.rows_table import Cell, Index, Row, RowsTable, rate
 from cleanclip_gui.widgets.text import count_text, percent_range, plain, plural
 from ml_core.checkpoints.choice import Choice, forget, remember, remembered
 from ml_core.data.labels import label_sets
@@ -58,12 +53,7 @@ class _RateDelegate(QStyledItemDelegate):
         super().__init__(table)
         self._table = table
 
-    def paint(
-        self,
-        painter: QPainter,
-        option: QStyleOptionViewItem,
-        index: QModelIndex | QPersistentModelIndex,
-    ) -> None:
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         """Draw the row's background, then bar and whisker."""
         super().paint(painter, option, index)
         rate, low, high, best = index.data(Qt.ItemDataRole.UserRole)
@@ -259,8 +249,7 @@ class DoctorDialog(JobDialog):
         self.trials = TrialsTable()
         self.locked.append(self.images)
         self.verdict = Label("", "heading", wrap=True)
-        self.words = Label("", wrap=True)
-        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.words = Note(selectable=True)
         self.use = push_button("Use this", self.use_proposal, look="primary")
         self.forget = push_button("Forget the choice", self.forget_choice)
         self.card = card(self.verdict, self.words, margins=theme.SPACE_L, spacing=theme.SPACE_S)
@@ -311,7 +300,7 @@ class DoctorDialog(JobDialog):
     def show_running(self) -> None:
         """Show that the doctor works; how long is not known."""
         super().show_running()
-        self.busy.bar.setRange(0, 0)
+        self.busy.show_share(None)
 
     def take(self, event: Event) -> None:
         """List a setting that was tried."""
@@ -371,7 +360,6 @@ class DoctorDialog(JobDialog):
         proposal = (choice or {}).get("evidence", "").replace("Chosen with", "Proposed by", 1)
         sentences = (*warnings, *result["findings"], *([proposal] if proposal else []))
         self.words.setText("\n".join(plain(sentence, 600) for sentence in sentences))
-        self.words.setVisible(bool(sentences))
         theme.set_property(self.card, "tone", "caution" if warnings else "" if choice else "ok")
         self.card.show()
         self.use.setEnabled(choice is not None)

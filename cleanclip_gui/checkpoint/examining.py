@@ -6,7 +6,6 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject
 
-from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session, ShownCheckpoint
@@ -51,7 +50,7 @@ def examination_of(
         folder = data_dir() / EXAMINATIONS / f"classes-{digest_of(images.class_names)[:16]}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            label_set = label_set_of(images, folder)
+            label_set = images.label_set_in(folder)
         except OSError as error:
             raise InputError(
                 f"The list of classes cannot be written into {folder}: {error.strerror}."

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QToolButton, QWidget
 
@@ -19,9 +19,9 @@ from cleanclip_gui.checkpoint.signature_card import SignatureCard, grouped
 from cleanclip_gui.checkpoint.verdict_card import VerdictCard
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.session import ShownCheckpoint
-from cleanclip_gui.widgets.controls import Label, named
+from cleanclip_gui.widgets.controls import Label, named, show_fitting
 from cleanclip_gui.widgets.layout import column
-from cleanclip_gui.widgets.text import bytes_text, count_text, fitting, plain, plural, tip
+from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.reading import Inspection
 from ml_core.reading.other_loaders import what_loaders_do
 from ml_core.reading.sandbox import is_complete
@@ -43,7 +43,7 @@ class _Copier(QObject):
         QGuiApplication.clipboard().setText(self._text)
 
 
-class FactList(QFrame):
+class FactList(theme.Themed, QFrame):
     """A card with a heading and rows of facts."""
 
     _values: list[tuple[Label, str]] = []  # noqa: RUF012 - a palette may change before there are any
@@ -77,12 +77,10 @@ class FactList(QFrame):
         old.hide()
         old.deleteLater()
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+    def dress(self) -> None:
         """Shorten texts anew when the font size changes."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            for label, shown in self._values:
-                _fit(label, shown)
+        for label, shown in self._values:
+            _fit(label, shown)
 
     def add(self, name: str, value: object, *, copy: str = "", role: str = "") -> Label:
         """Add a row; ``copy`` is what its copy button puts on the clipboard."""
@@ -90,12 +88,10 @@ class FactList(QFrame):
         field = Label(name, "field")
         field.setAlignment(Qt.AlignmentFlag.AlignTop)
         shown = plain(value)
-        label = named(Label(wrap=True), f"{name}: {shown}")
+        label = named(Label(wrap=True, selectable=True), f"{name}: {shown}")
         self._values.append((label, shown))
         _fit(label, shown)
         label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
-        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        label.setMinimumWidth(1)
         if role:
             label.setProperty("role", role)
         self._grid.addWidget(field, row, 0, Qt.AlignmentFlag.AlignTop)
@@ -112,8 +108,7 @@ class FactList(QFrame):
 
 def _fit(label: Label, shown: str) -> None:
     """Show a value whose words are short enough for the column; the tool tip has the whole one."""
-    label.setText(fitting(shown, _WORD * 100 // theme.size()))
-    label.setToolTip(tip(shown) if label.text() != shown else "")
+    show_fitting(label, shown, _WORD * 100 // theme.size())
 
 
 class NoteCard(QFrame):
@@ -123,9 +118,7 @@ class NoteCard(QFrame):
         super().__init__(parent)
         self.setProperty("card", True)
         self.setAccessibleName(title)
-        self.text = Label("", wrap=True)
-        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.text.setMinimumWidth(1)
+        self.text = Label(wrap=True, selectable=True)
         heading = Label(title, "heading", wrap=True)
         heading.setMinimumWidth(1)
         column(heading, self.text, of=self, margins=theme.SPACE_L, spacing=theme.SPACE_S)
@@ -134,8 +127,7 @@ class NoteCard(QFrame):
     def say(self, text: str) -> None:
         """Show other sentences; none hides the card."""
         shown = plain(text)
-        self.text.setText(fitting(shown))
-        self.text.setToolTip("" if self.text.text() == shown else tip(shown))
+        show_fitting(self.text, shown)
         self.setAccessibleDescription(shown)
         self.setVisible(bool(text))
 

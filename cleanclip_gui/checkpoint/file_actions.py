@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QRadioButton, QWidget
 
 from cleanclip_gui import theme
@@ -45,8 +45,7 @@ class ConvertDialog(FittedDialog):
     chosen = Signal(bool)
 
     def __init__(self, name: str, problem: str = "", parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Convert to safetensors")
+        super().__init__("Convert to safetensors", parent)
         self.open_clip = QRadioButton("For open_clip (recommended)")
         self.as_is = QRadioButton("Exact copy of all tensors")
         self.open_clip.setEnabled(not problem)
@@ -57,8 +56,7 @@ class ConvertDialog(FittedDialog):
         for button, words in ((self.open_clip, self.why), (self.as_is, copied)):
             button.setAccessibleDescription(words.text())
             words.setIndent(theme.px(TICK))
-        self.ok = primary_button("Choose where to save…")
-        self.ok.clicked.connect(self._on_accepted)
+        self.ok = primary_button("Choose where to save…", self._on_accepted)
         parts = (Label(_LEAD, wrap=True), self.open_clip, self.why, self.as_is, copied)
         frame(self, plain(name, 80), parts, self.ok)
         self.resize(560, 0)
@@ -69,7 +67,6 @@ class ConvertDialog(FittedDialog):
 
 
 _EXPORTS = "Web page (*.html);;JSON (*.json);;SARIF 2.1.0 (*.sarif)"
-_STEPS = 1000
 
 
 class FileWriter(QObject):
@@ -97,7 +94,7 @@ class FileWriter(QObject):
         self._inspection: Inspection | None = None
         self._has_head = False
         self._problem = self._donor = ""
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
         self.dialog: ConvertDialog | None = None
 
     def set_file(self, inspection: Inspection | None, *, has_head: bool = False) -> None:
@@ -116,7 +113,7 @@ class FileWriter(QObject):
     @property
     def is_busy(self) -> bool:
         """Whether something is being written."""
-        return self._ticket is not None and self._ticket.is_open
+        return self._ticket.is_open
 
     def can_convert(self) -> bool:
         """Whether there are tensors to write, and nothing is being written."""
@@ -136,7 +133,6 @@ class FileWriter(QObject):
         if inspection is None or not self.can_convert():
             return
         self.dialog = ConvertDialog(inspection.name, self._problem, self._parent)
-        self.dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.dialog.chosen.connect(self._convert)
         self.dialog.finished.connect(self._on_dialog_finished)
         self.dialog.open()
@@ -199,7 +195,7 @@ class FileWriter(QObject):
 
     def cancel(self) -> None:
         """Stop writing; nothing is left of it."""
-        if self._ticket is not None and self.is_busy:
+        if self.is_busy:
             self._ticket.cancel()
             self.state_changed.emit("Cancelled; nothing was written.")
 
@@ -243,23 +239,18 @@ class WritingRow(QWidget):
     def __init__(self, writer: FileWriter, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._writer = writer
-        self.busy = BusyRow("Progress of writing")
-        self.busy.bar.setRange(0, _STEPS)
-        self.busy.cancel_clicked.connect(writer.cancel)
+        self.busy = BusyRow("Progress of writing", writer.cancel)
         self.words = Label("", "subtle", wrap=True)
         self.words.setMinimumWidth(1)
         column(self.busy, self.words, of=self, spacing=theme.SPACE_S)
         writer.state_changed.connect(self._on_state_changed)
-        writer.progressed.connect(self._on_progressed)
+        writer.progressed.connect(self.busy.show_share)
         self._on_state_changed("")
 
     def _on_state_changed(self, words: str) -> None:
         self.busy.setVisible(self._writer.is_busy)
         self.words.setText(words)
         self.setVisible(bool(words))
-
-    def _on_progressed(self, share: float) -> None:
-        self.busy.bar.setValue(round(_STEPS * share))
 
 
 def _stem(inspection: Inspection) -> str:

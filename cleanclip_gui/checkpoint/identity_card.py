@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QPushButton, QWidget
 
 from cleanclip_gui import theme, threads
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _HINT = (
     "Compare every tensor with those of the files that this machine knows. The whole file is read."
 )
-_STEPS = 1000
 
 
 class IdentityCard(QFrame):
@@ -55,19 +54,15 @@ class IdentityCard(QFrame):
         self._inspection: Inspection | None = None
         self._reference = ""
         self._hashes: tuple[TensorHash, ...] = ()
-        self._ticket: Ticket | None = None
-        self.text = Label(_HINT, wrap=True)
-        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.text.setMinimumWidth(1)
-        self.busy = BusyRow("Progress of reading the tensors")
-        self.busy.bar.setRange(0, _STEPS)
-        self.busy.cancel_clicked.connect(self.cancel)
+        self._ticket = Ticket.closed()
+        self.text = Label(_HINT, wrap=True, selectable=True)
+        self.busy = BusyRow("Progress of reading the tensors", self.cancel)
         self.progress = Label("", "caption", wrap=True)
         self.progress.setMinimumWidth(1)
         self.identify_button = bind(QPushButton(), actions["file.identify"])
         self.identify_button.setText("Identify")
         self.compare = push_button(
-            "Compare with it", self._on_compare_clicked,
+            "Compare with it", lambda: self.compare_clicked.emit(self._reference),
             tip="Show tensor by tensor where the known file differs.",
         )  # fmt: skip
         column(
@@ -79,7 +74,7 @@ class IdentityCard(QFrame):
 
     def set_file(self, inspection: Inspection | None) -> None:
         """Take another file; nothing of the one before is shown any more."""
-        self._stop()
+        self._ticket.cancel()
         has_tensors = inspection is not None and not inspection.refused
         self._inspection = inspection if has_tensors else None
         self._reference, self._hashes = "", ()
@@ -88,7 +83,7 @@ class IdentityCard(QFrame):
 
     def can_identify(self) -> bool:
         """Whether there are tensors, and they are not being read."""
-        return self._inspection is not None and self._ticket is None
+        return self._inspection is not None and not self._ticket.is_open
 
     def identify(self) -> None:
         """Read the tensors, and say which known files hold them."""
@@ -124,20 +119,15 @@ class IdentityCard(QFrame):
         self._reference = ""
         self._ticket = tasks.run(
             work, on_result, self._on_failed,
-            on_progress=self._on_progress, on_done=self._on_done, closing_ms=closing_ms,
+            on_progress=self._on_progress, on_done=self._follow, closing_ms=closing_ms,
         )  # fmt: skip
         self.progress.setText("Reading the tensors…")
         self._follow()
 
     def cancel(self) -> None:
         """Stop reading."""
-        self._stop()
+        self._ticket.cancel()
         self._follow()
-
-    def _stop(self) -> None:
-        if self._ticket is not None:
-            self._ticket.cancel()
-            self._ticket = None
 
     def _on_identified(self, identity: Identity) -> None:
         self._hashes = identity.hashes
@@ -148,22 +138,13 @@ class IdentityCard(QFrame):
         self._say(words)
         self.added.emit()
 
-    def _on_done(self) -> None:
-        self._ticket = None
-        self._follow()
-
     def _on_failed(self, error: InputError) -> None:
-        self._ticket = None
         self._follow()
         self.failed.emit(error.titled("Could not look at the tensors"))
 
     def _on_progress(self, progress: TicketProgress) -> None:
-        self.busy.bar.setRange(0, _STEPS if progress.total else 0)
-        self.busy.bar.setValue(round(_STEPS * progress.share))
+        self.busy.show_share(progress.share if progress.total else None)
         self.progress.setText(fitting(f"{plain(progress.what, 200)}…"))
-
-    def _on_compare_clicked(self) -> None:
-        self.compare_clicked.emit(self._reference)
 
     def _say(self, words: str) -> None:
         shown = plain(words, 4000, lines=True)
@@ -174,7 +155,7 @@ class IdentityCard(QFrame):
     def _follow(self) -> None:
         """Show the buttons for what is on show."""
         for widget in (self.progress, self.busy):
-            widget.setVisible(self._ticket is not None)
+            widget.setVisible(self._ticket.is_open)
         self.compare.setVisible(bool(self._reference))
         self.changed.emit()
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QFontDatabase, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
-    QLineEdit,
     QTableView,
     QTreeWidget,
     QTreeWidgetItem,
@@ -19,16 +18,15 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.tensor_model import shape_text
-from cleanclip_gui.widgets.controls import Label, named, push_button
+from cleanclip_gui.widgets.controls import Label, named, push_button, search_field
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.rows_table import Cell, Row, RowsModel, show_rows
+from cleanclip_gui.widgets.rows_table import Cell, Index, Row, RowsModel, show_rows
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.exports import defused
 
 if TYPE_CHECKING:
     from ml_core.reading.key_mismatch import KeyLists
 
-_Index = QModelIndex | QPersistentModelIndex
 _COLUMNS = ("Tensor", "State", "In the file", "Expected")
 _MISSING, _SHAPE, _UNEXPECTED = "missing", "another shape", "unexpected"
 
@@ -57,7 +55,7 @@ class KeysModel(RowsModel):
         """Texts of a row in the order shown."""
         return tuple(cell.text for cell in self.rows[number].cells)
 
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Text of a cell; what keeps the model from being built stands out."""
         if role == Qt.ItemDataRole.ForegroundRole and index.column() == 1:
             state = self.row(index.row())[1]
@@ -83,9 +81,7 @@ class KeysView(QWidget):
         super().__init__(parent)
         self.model = KeysModel()
         self.words = Label("", "subtle", wrap=True)
-        self.filter = named(QLineEdit(), "Filter the differences")
-        self.filter.setPlaceholderText("Filter by name, state or shape")
-        self.filter.setClearButtonEnabled(True)
+        self.filter = search_field("Filter the differences", "Filter by name, state or shape")
         self.filter.textChanged.connect(self._on_filter_changed)
         self.button = push_button("Copy the list", self.copy, icon="copy")
         self.count = Label("", "subtle")
@@ -168,7 +164,7 @@ _GROUPS = (
 _SHOWN = 2000
 
 
-class NamesView(QWidget):
+class NamesView(theme.Themed, QWidget):
     """A tree of two levels: groups, and the names in them."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -211,15 +207,9 @@ class NamesView(QWidget):
                 head.addChild(QTreeWidgetItem([f"and {left} more, which are not listed"]))
             self.tree.addTopLevelItem(head)
             head.setExpanded(True)
-        self._tint()
+        self.dress()
 
-    def changeEvent(self, event) -> None:  # noqa: N802
-        """Take the new theme's colours."""
-        super().changeEvent(event)
-        if event.type() == event.Type.PaletteChange:
-            self._tint()
-
-    def _tint(self) -> None:
+    def dress(self) -> None:
         """Colour the headings by how much they should worry."""
         for number in range(self.tree.topLevelItemCount()):
             head = self.tree.topLevelItem(number)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLineEdit, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import Label, Note
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.text import plain
 from ml_core.checkpoints.known import KnownFile, add_known
@@ -44,10 +44,8 @@ class KnownDialog(FittedDialog):
     def __init__(
         self, inspection: Inspection, architecture: str, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
+        super().__init__("Add to known files", parent)
         self.inspection, self._architecture = inspection, architecture
-        self.setWindowTitle("Add to known files")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.fields: dict[str, QLineEdit] = {}
         form = field_form()
         for name, (title, hint, longest) in _FIELDS.items():
@@ -57,9 +55,8 @@ class KnownDialog(FittedDialog):
             field.setAccessibleName(title)
             field.textChanged.connect(self._on_text_changed)
             form.addRow(Label(title, "field", buddy=field), field)
-        self.state = Label("", "error", wrap=True)
-        self.ok = primary_button("Add")
-        self.ok.clicked.connect(self._on_accepted)
+        self.state = Note("error")
+        self.ok = primary_button("Add", self._on_accepted)
         more = (" and its tensors", ", and Identify finds its copies")
         lead = _LEAD.format(*(("", "") if inspection.refused else more))
         parts = (Label(lead, "subtle", wrap=True), form, self.state)
@@ -78,7 +75,6 @@ class KnownDialog(FittedDialog):
     def _on_text_changed(self) -> None:
         problem = self._problem()
         self.state.setText(problem)
-        self.state.setVisible(bool(problem))
         filled = all(self.fields[name].text().strip() for name in _NEEDED)
         self.ok.setEnabled(filled and not problem)
 
@@ -93,7 +89,6 @@ class KnownDialog(FittedDialog):
                 add_known(entry)
         except InputError as error:
             self.state.setText(plain(error.sentence, 600))
-            self.state.show()
             return
         self.added.emit(entry)
         self.accept()

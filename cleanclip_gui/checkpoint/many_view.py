@@ -10,15 +10,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QModelIndex, Qt, QTimer, Signal
-from PySide6.QtWidgets import QHeaderView, QLineEdit, QWidget
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtWidgets import QHeaderView, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.verdict_card import LOOKS
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.threads import CLOSING_MS
 from cleanclip_gui.ticket import Ticket, TicketProgress
-from cleanclip_gui.widgets.controls import BusyRow, Label, named, push_button
+from cleanclip_gui.widgets.controls import BusyRow, Label, Note, push_button, search_field
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.name_filters import NUMBERS
@@ -61,7 +61,6 @@ _CUT: dict[Work, str] = {
     "read": "Reading was cancelled: the table is not complete.",
     "export": "Cancelled; nothing was written.",
 }
-_STEPS = 1000
 _SHOW_EVERY_MS = 300  # while files are read
 
 
@@ -138,15 +137,15 @@ class ManyView(QWidget):
         self.setObjectName("checkpoint.many")
         self._prompts = prompts
         self.paths: tuple[Path, ...] = ()
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
         self._work: Work = ""
         self.title = Label("", "heading")
         self.summary = Label("", "subtle", wrap=True)
-        self.doing = Label("", "subtle", wrap=True)
-        self.busy = BusyRow("Progress of the table")
-        self.busy.cancel_clicked.connect(self.cancel)
+        self.doing = Note("subtle")
+        self.busy = BusyRow("Progress of the table", self.cancel)
         self.examine = push_button(
-            "Examine all", self._on_examine_clicked, icon="scan", look="primary",
+            "Examine all", lambda: self.examine_clicked.emit(self._to_examine()), icon="scan",
+            look="primary",
             tip="Examine those that open, one after the other",
         )  # fmt: skip
         self.minutes = NumberBox(
@@ -160,19 +159,16 @@ class ManyView(QWidget):
             tip="Write the rows as CSV, or a whole record of every file as JSON",
         )  # fmt: skip
         self.leave = push_button("Close the table", self.close_clicked, icon="cancel")
-        self.filter = named(QLineEdit(), "Filter files")
-        self.filter.setPlaceholderText("Filter by name, verdict, model or answer")
-        self.filter.setClearButtonEnabled(True)
+        self.filter = search_field("Filter files", "Filter by name, verdict, model or answer")
         self.filter.textChanged.connect(self._show)
         self.table = _Table()
-        self.table.activated.connect(self._on_activated)
+        self.table.activated.connect(self._open_chosen)
         self.table.row_chosen.connect(self._show_detail)
-        self.detail = Label("", wrap=True)
-        self.detail.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.detail = Label(wrap=True, selectable=True)
         self.detail.setMinimumHeight(3 * self.detail.fontMetrics().lineSpacing())
         self.detail.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.open = push_button("Open", self._on_open_clicked, icon="open")
-        for label in (self.title, self.summary, self.doing, self.detail):
+        self.open = push_button("Open", self._open_chosen, icon="open")
+        for label in (self.title, self.summary, self.doing):
             label.setMinimumWidth(1)
         buttons = FoldingRow((self.examine, each, self.minutes), self.export, self.leave)
         head = card(self.title, self.summary, self.doing, self.busy, buttons, spacing=theme.SPACE_S)
@@ -187,8 +183,7 @@ class ManyView(QWidget):
 
     def forget(self) -> None:
         """Show nothing, and stop reading."""
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
         self.paths = ()
         self._base = Path()
         self._tally, self._ranking = Tally(), Ranking()
@@ -220,7 +215,7 @@ class ManyView(QWidget):
         """Stop what goes on; the rows stay."""
         if self._work == "examine":
             self.cancel_clicked.emit()
-        elif self._ticket is not None:
+        else:
             self._ticket.cancel()
             self._set_work("", _CUT[self._work])
 
@@ -240,8 +235,7 @@ class ManyView(QWidget):
         """Show how many are examined, and how far the present one is."""
         if self._work != "examine":  # another table is read meanwhile
             return
-        self.busy.bar.setRange(0, _STEPS * total)
-        self.busy.bar.setValue(round(_STEPS * (done + fraction)))
+        self.busy.show_share((done + fraction) / total)
         self.doing.setText(f"{count_text(done + 1)} of {count_text(total)}: {plain(words, 200)}")
 
     def show_examined(self, path: Path, record: Examination | None, error: str = "") -> None:
@@ -288,9 +282,8 @@ class ManyView(QWidget):
         had_focus = self.busy.cancel.hasFocus()
         self._work = work
         self.busy.setVisible(bool(work))
-        self.busy.bar.setRange(0, 0)
+        self.busy.show_share(None)
         self.doing.setText(words)
-        self.doing.setVisible(bool(words))
         self._show()
         if had_focus and not work:
             self.table.setFocus()
@@ -392,14 +385,8 @@ class ManyView(QWidget):
 
     # What the user does
 
-    def _on_activated(self, index: QModelIndex) -> None:
-        self.open_clicked.emit(str(self._rows[self.table.rows.rows[index.row()].id].path))
-
-    def _on_open_clicked(self) -> None:
-        self._on_activated(self.table.currentIndex())
-
-    def _on_examine_clicked(self) -> None:
-        self.examine_clicked.emit(self._to_examine())
+    def _open_chosen(self) -> None:
+        self.open_clicked.emit(str(self._rows[self.table.chosen].path))
 
     def _on_export_clicked(self) -> None:
         """Ask where to, and write the rows as CSV, or read every file again for its record."""

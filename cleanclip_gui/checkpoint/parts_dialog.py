@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QModelIndex, Qt, Signal
-from PySide6.QtWidgets import QDialog, QHeaderView, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QHeaderView, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.many_view import row_cells
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import BusyRow, Label
-from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, frame, primary_button, resize_within
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.checkpoints.inspection_record import assess
@@ -77,7 +77,7 @@ class _Verdicts(RowsTable):
         self.sortByColumn(_VERDICT, Qt.SortOrder.AscendingOrder)
 
 
-class PartsDialog(QDialog):
+class PartsDialog(ClosingDialog):
     """Judges models in the background; ``opened(str)`` carries the path of the one to open.
 
     Closing it ends the reading.
@@ -95,22 +95,17 @@ class PartsDialog(QDialog):
     def __init__(
         self, paths: Sequence[Path], whole: Inspection, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Choose a model")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        super().__init__("Choose a model", parent)
         self.judged: list[many.Row] = []
         self._paths = tuple(dict.fromkeys(paths))
         self._whole = whole
         self.table = _Verdicts()
-        self.table.activated.connect(self._on_activated)
+        self.table.activated.connect(self._open_chosen)
         self.table.row_chosen.connect(self._offer)
-        self.busy = BusyRow("Progress of the check")
-        self.busy.bar.setRange(0, len(self._paths))
-        self.busy.cancel_clicked.connect(self.cancel)
+        self.busy = BusyRow("Progress of the check", self.cancel)
         self.state = Label("", "subtle", wrap=True)
-        self.ok = primary_button("Open")
+        self.ok = primary_button("Open", self._open_chosen)
         self.ok.setEnabled(False)
-        self.ok.clicked.connect(self._on_open_clicked)
         beside = beside_words(whole.beside)
         lead = _LEAD + (f" Beside them, and not looked at: {beside}." if beside else "")
         parts = (Label(lead, "subtle", wrap=True), self.busy, self.table, self.state)
@@ -148,7 +143,7 @@ class PartsDialog(QDialog):
         return (Cell(plain(name, 200), name.lower()), verdict, what, size, Cell(why, why.lower()))
 
     def _on_progress(self, progress: TicketProgress) -> None:
-        self.busy.bar.setValue(progress.done)
+        self.busy.show_share(progress.share)
 
     def _on_done(self) -> None:
         self.busy.hide()
@@ -167,9 +162,6 @@ class PartsDialog(QDialog):
     def _offer(self, *_: object) -> None:
         self.ok.setEnabled(self.table.chosen >= 0)
 
-    def _on_open_clicked(self) -> None:
+    def _open_chosen(self) -> None:
         if self.table.chosen >= 0:
             self.opened.emit(str(self.judged[self.table.chosen].path))
-
-    def _on_activated(self, index: QModelIndex) -> None:
-        self.opened.emit(str(self.judged[self.table.rows.rows[index.row()].id].path))

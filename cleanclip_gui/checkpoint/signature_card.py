@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QLineEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.widgets.controls import Label, bind, named, push_button
+from cleanclip_gui.widgets.controls import Label, Note, bind, named, push_button, show_fitting
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import ALL
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import fitting, plain, tip
+from cleanclip_gui.widgets.text import plain
 from ml_core.reading import InputError
 from ml_core.signing import PublicKey, SignatureFacts, caution_of_name, read_public_key, trust_key
 from ml_core.signing.keys import LONGEST_NAME, read_key_file
@@ -43,12 +43,8 @@ class SignatureCard(QFrame):
         super().__init__(parent)
         self.setProperty("card", True)
         self.setAccessibleName("Signature")
-        self.text = Label("", wrap=True)
-        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.text.setMinimumWidth(1)
-        self.key = Label("", "caption", wrap=True)
-        self.key.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.key.setMinimumWidth(1)
+        self.text = Label(wrap=True, selectable=True)
+        self.key = Note("caption", selectable=True)
         means = Label(_MEANS, "subtle", wrap=True)
         means.setMinimumWidth(1)
         self.trust = bind(QPushButton(), actions["file.trust"])
@@ -62,11 +58,11 @@ class SignatureCard(QFrame):
     def show_facts(self, facts: SignatureFacts | None) -> None:
         """Show what a signature says; None hides the card."""
         shown = "" if facts is None else plain(facts.sentence, 1000)
-        self.text.setText(fitting(shown))
-        self.text.setToolTip("" if self.text.text() == shown else tip(shown))
-        key_id = "" if facts is None else facts.key_id
-        self.key.setText(f"Key {grouped(key_id)}, in {plain(facts.file, 60)}" if facts else "")
-        self.key.setVisible(bool(key_id))
+        show_fitting(self.text, shown)
+        key = ""
+        if facts is not None and facts.key_id:
+            key = f"Key {grouped(facts.key_id)}, in {plain(facts.file, 60)}"
+        self.key.setText(key)
         self.trust.setVisible(facts is not None and can_trust(facts))
         theme.set_property(self, "tone", _TONES.get(facts.state, "") if facts else "")
         self.setAccessibleDescription(shown)
@@ -94,14 +90,11 @@ class TrustDialog(FittedDialog):
     def __init__(
         self, key_id: str, folder: str, prompts: Prompts, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Trust a key")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        super().__init__("Trust a key", parent)
         self._key_id, self._folder, self._prompts = key_id, folder, prompts
         self._key: PublicKey | None = None
         self._raw, self._file = b"", ""
-        shown = named(Label(grouped(key_id), wrap=True), "Id of the key")
-        shown.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        shown = named(Label(grouped(key_id), wrap=True, selectable=True), "Id of the key")
         self.file = Label("no file chosen", "subtle")
         self.file.setMinimumWidth(1)
         self.choose = push_button(
@@ -116,12 +109,9 @@ class TrustDialog(FittedDialog):
         form.addRow(Label("Id (SHA-256)", "field"), shown)
         form.addRow(Label("Public key", "field", buddy=self.choose), chosen)
         form.addRow(Label("Whose key it is", "field", buddy=self.name), self.name)
-        self.state = Label("", "error", wrap=True)
-        self.ok = primary_button("Trust")
-        self.ok.clicked.connect(self._on_accepted)
-        frame(
-            self, "Trust a key", (Label(_LEAD, "subtle", wrap=True), form, self.state), self.ok
-        )  # fmt: skip
+        self.state = Note("error")
+        self.ok = primary_button("Trust", self._on_accepted)
+        frame(self, "Trust a key", (Label(_LEAD, "subtle", wrap=True), form, self.state), self.ok)
         self.resize(600, 0)
         self._show_message("")
 
@@ -160,7 +150,6 @@ class TrustDialog(FittedDialog):
 
     def _show_message(self, problem: str) -> None:
         self.state.setText(plain(problem, 600))
-        self.state.setVisible(bool(problem))
         self._follow()
 
     def _follow(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QPlainTextEdit, QSplitter, QStackedWidget, QTabWidget, QWidget
+from PySide6.QtWidgets import QSplitter, QStackedWidget, QTabWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import CodeView
@@ -42,7 +42,7 @@ from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import JobState, RunProgress
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import bind, named, push_button
+from cleanclip_gui.widgets.controls import bind, push_button, text_field
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, holds_checkpoints, is_checkpoint
 from cleanclip_gui.widgets.prompts import failing
@@ -163,9 +163,9 @@ class CheckpointStation(QWidget):
         self._device, self._actions = context.device, context.actions
         self.shell = context.shell
         self._path = ""
-        self._reading: Ticket | None = None
-        self._asking: Ticket | None = None
-        self._checking: Ticket | None = None
+        self._reading = Ticket.closed()
+        self._asking = Ticket.closed()
+        self._checking = Ticket.closed()
         self.inspection: Inspection | None = None
         self.assessment: Assessment | None = None
         self._signature: SignatureFacts | None = None
@@ -179,7 +179,7 @@ class CheckpointStation(QWidget):
         self._queue: deque[Path] = deque()  # of the table, to be examined
         self._queued = 0  # how many they were at first; 0 without a queue
         self._row: Path | None = None  # which of them is examined now
-        self._looking: Ticket | None = None  # whether a folder is one checkpoint
+        self._looking = Ticket.closed()  # whether a folder is one checkpoint
         self.doctors = JobDialogs("the loader doctor", self._doctor_dialog, self)
         self.doctors.failed.connect(self.shell.failed)
         self.doctors.used.connect(self._on_choice_changed)
@@ -197,12 +197,9 @@ class CheckpointStation(QWidget):
         self.keys = KeysView()
         self.names = NamesView()
         self.code = CodeView()
-        self.metadata = named(QPlainTextEdit(), "Metadata and values")
-        self.metadata.setReadOnly(True)
-        self.metadata.setTabChangesFocus(True)
+        self.metadata = text_field("Metadata and values")
         self.comparison = ComparisonView()
-        self.tabs = QTabWidget()
-        self.tabs.setDocumentMode(True)
+        self.tabs = QTabWidget(documentMode=True)
         self.tabs.addTab(self.tensors, "Tensors")
         self.tabs.addTab(self.keys, "Keys")
         self.tabs.addTab(self.names, "Names")
@@ -212,8 +209,7 @@ class CheckpointStation(QWidget):
         self.tabs.tabBar().setAccessibleName("What to look at")
         self.tabs.tabBar().setDrawBase(False)
 
-        split = QSplitter(Qt.Orientation.Horizontal)
-        split.setChildrenCollapsible(False)
+        split = QSplitter(Qt.Orientation.Horizontal, childrenCollapsible=False)
         split.setHandleWidth(theme.SPACE_M)
         split.addWidget(self.facts)
         self.right = QStackedWidget()  # its room is kept while a file is read
@@ -251,7 +247,9 @@ class CheckpointStation(QWidget):
         self.many.cancel_clicked.connect(self._cancel_queue)
         self.many.close_clicked.connect(self._close_table)
         self.many.failed.connect(self.shell.failed)
-        self.many.minutes.valueChanged.connect(self._on_minutes_changed)
+        self.many.minutes.valueChanged.connect(
+            lambda n: self._settings.update(**{_MINUTES: round(n)})
+        )
         self.pages.currentChanged.connect(self._on_page_changed)
         self.shell.closing.connect(self._cancel_examinations)
         self.shell.demo_opening.connect(self._on_demo_opening)
@@ -267,11 +265,6 @@ class CheckpointStation(QWidget):
         self.facts.identification.compare_clicked.connect(self.compare_with)
         self.writer.state_changed.connect(self.shell.commands_changed)
         self.shell.commands_changed.emit()
-
-    @property
-    def complete(self) -> bool:
-        """Whether every tensor has its statistics."""
-        return self.tensors.complete
 
     def is_available(self) -> bool:
         """Whether there is a file to look at, were it a refused one, or a table of several."""
@@ -310,11 +303,12 @@ class CheckpointStation(QWidget):
             Command(
                 "file.examine", "E&xamine", "&File", self.examine,
                 "Check what an expert would check, in one answer: file, identity, accuracy, "
-                "triggers and weights.", "scan", "Ctrl+Shift+X", 3, self._can_examine,
+                "triggers and weights.", "scan", "Ctrl+Shift+X", 3, lambda: bool(self._path),
                 needs="Open a checkpoint first.",
             ),
             Command(
-                "file.examine_clean", "E&xamine and clean", "&Clean", self.examine_and_clean,
+                "file.examine_clean", "E&xamine and clean", "&Clean",
+                partial(self.shell.open, "auto", self._examine),
                 "Examine the checkpoint, and clean it as “Clean it” would if a trigger is found.",
                 "clean", "", 0, self._can_examine_and_clean,
                 needs="Open a checkpoint, and choose evaluation images in the bar above.",
@@ -335,7 +329,8 @@ class CheckpointStation(QWidget):
                 self._can_compare,
             ),
             Command(
-                "file.identify", "Find o&ut which CLIP this is", "&File", self.identify,
+                "file.identify", "Find o&ut which CLIP this is", "&File",
+                lambda: self.facts.identification.identify(),
                 "Compare every tensor with those of the files that this machine knows.",
                 "search", "", 3, self._can_identify,
             ),
@@ -400,8 +395,7 @@ class CheckpointStation(QWidget):
 
     def check_several(self, paths: Sequence[Path]) -> None:
         """List files, and what lies in folders, in a table that opens and examines them."""
-        if self._looking is not None:
-            self._looking.cancel()
+        self._looking.cancel()
         self._cancel_queue()
         self.many.read(paths)
         self.show_table()
@@ -431,9 +425,6 @@ class CheckpointStation(QWidget):
 
     def _on_page_changed(self, page: int) -> None:
         self.back.setVisible(page != TABLE and bool(self.many.paths))
-
-    def _on_minutes_changed(self) -> None:
-        self._settings.update(**{_MINUTES: self.many.minutes.number})
 
     def state(self) -> dict[str, object]:
         """The files and folders of the table."""
@@ -509,9 +500,7 @@ class CheckpointStation(QWidget):
             target = Path(path).absolute()
             if target.is_dir():
                 self._looking = tasks.run(
-                    lambda _: is_one(target),
-                    partial(self._on_folder_known, target),
-                    slot="folder",
+                    lambda _: is_one(target), partial(self._on_folder_known, target), slot="folder"
                 )
             else:
                 self.open(target)
@@ -548,25 +537,22 @@ class CheckpointStation(QWidget):
         self.shell.header_changed.emit(target.name, "Reading…", "")
         self.shell.station_wanted.emit(self.id)
         self._reading = tasks.run(
-            partial(read_facts, target, self._whole),
-            self._on_learnt, self._on_reading_failed,
-        )  # fmt: skip
+            partial(read_facts, target, self._whole), self._on_learnt, self._on_reading_failed
+        )
         self._ask_part(None)
 
     def cancel(self) -> None:
         """Stop reading the file; nothing of it is opened."""
-        if self._reading is None or self.inspection is not None:
+        if not self._reading.is_open or self.inspection is not None:
             return
         self._forget()
-        self._reading = None
         self.verdict.show_cancelled(Path(self._path).name)
         self.shell.header_changed.emit(Path(self._path).name, "Not read", "")
 
     def _forget(self) -> None:
         """Ignore results of the present reading from now on."""
         for ticket in (self._looking, self._reading, self._asking, self._checking):
-            if ticket is not None:
-                ticket.cancel()
+            ticket.cancel()
         self.tensors.clear()
         self.comparison.forget()
 
@@ -576,7 +562,7 @@ class CheckpointStation(QWidget):
         if learnt.examined is not None:
             self._show_past_examination(learnt.examined)
         if learnt.columns is not None:
-            self.tensors.set_columns(learnt.columns)
+            self.tensors.table.set_columns(learnt.columns)
         if learnt.assessed is not None:
             self._take_assessment(learnt.assessed)
         if learnt.signature is not None:
@@ -693,9 +679,6 @@ class CheckpointStation(QWidget):
 
     # The examination
 
-    def _can_examine(self) -> bool:
-        return bool(self._path)
-
     def _can_examine_and_clean(self) -> bool:
         has_data = self._model is not None and self._session.images is not None
         return has_data and self.shell.opens("auto")
@@ -707,10 +690,6 @@ class CheckpointStation(QWidget):
             self._show_page()
         else:
             self._examine()
-
-    def examine_and_clean(self) -> None:
-        """Examine the file on show, and clean it as *Clean it* would."""
-        self.shell.open("auto", self._examine)
 
     def examine_file(self) -> None:
         """Ask for a checkpoint file, open it and examine it."""
@@ -1054,10 +1033,6 @@ class CheckpointStation(QWidget):
 
     def _can_identify(self) -> bool:
         return self._can_compare() and self.facts.identification.can_identify()
-
-    def identify(self) -> None:
-        """Say which known files hold the tensors of the one on show."""
-        self.facts.identification.identify()
 
     def _show_tabs(self, inspection: Inspection | None) -> None:
         """Fill the pages on the right, and show those that have something to show."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, Qt
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.rows_table import alignment, title_data
+from cleanclip_gui.widgets.rows_table import Index, alignment, title_data
 from cleanclip_gui.widgets.text import count_text, plain, tip
 from ml_core.checkpoints.compare import MODEL_ORDER
 from ml_core.exports import defused
@@ -183,7 +183,6 @@ def _inverse(order: NDArray[np.int64]) -> NDArray[np.int64]:
     return places
 
 
-_Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
 
 
@@ -207,10 +206,6 @@ class TensorModel(QAbstractTableModel):
         self._filter = ""
         self._sort: tuple[int, Qt.SortOrder] = (-1, Qt.SortOrder.AscendingOrder)
         self._take(columns_of(()))
-
-    def set_tensors(self, tensors: Sequence[TensorInfo]) -> None:
-        """Show other tensors, in the order of the file; statistics start empty."""
-        self.set_columns(columns_of(tensors))
 
     def set_columns(self, columns: TensorColumns) -> None:
         """Show other tensors whose columns were prepared in a thread."""
@@ -268,11 +263,11 @@ class TensorModel(QAbstractTableModel):
         """Bytes of the tensors that the filter lets through."""
         return int(self._columns.nbytes[self._view].sum())
 
-    def rowCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
+    def rowCount(self, parent: Index = _NO_PARENT) -> int:  # noqa: N802
         """Tensors that the filter lets through."""
         return 0 if parent.isValid() else len(self._view)
 
-    def columnCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
+    def columnCount(self, parent: Index = _NO_PARENT) -> int:  # noqa: N802
         """Header facts, then statistics."""
         return 0 if parent.isValid() else len(COLUMNS)
 
@@ -282,7 +277,7 @@ class TensorModel(QAbstractTableModel):
         """Column titles."""
         return title_data(COLUMNS, section, orientation, role, _NUMBERS)
 
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Text of a cell; damaged values (NaN, Inf) stand out."""
         column = index.column()
         if role == Qt.ItemDataRole.TextAlignmentRole:
@@ -298,7 +293,7 @@ class TensorModel(QAbstractTableModel):
             return theme.colour("danger")
         return None
 
-    def cell(self, index: _Index) -> tuple[str, Qt.AlignmentFlag, bool]:
+    def cell(self, index: Index) -> tuple[str, Qt.AlignmentFlag, bool]:
         """Text, alignment, and whether it stands out: what painting a cell takes, in one call."""
         column, number = index.column(), int(self._view[index.row()])
         return self._text(number, column), alignment(column, _NUMBERS), self._is_bad(number, column)

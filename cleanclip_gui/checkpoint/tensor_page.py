@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ from PySide6.QtCore import (
     QItemSelectionModel,
     QModelIndex,
     QObject,
-    QPersistentModelIndex,
     QPointF,
     QRectF,
     Qt,
@@ -32,7 +31,6 @@ from PySide6.QtWidgets import (
     QCheckBox,
     QFrame,
     QHeaderView,
-    QLineEdit,
     QSizePolicy,
     QStyledItemDelegate,
     QStyleOptionViewItem,
@@ -44,10 +42,10 @@ from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorColumns, Tensor
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.theme import look
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import Label, named
+from cleanclip_gui.widgets.controls import Label, named, search_field
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.painted import Painted
-from cleanclip_gui.widgets.rows_table import FilledTable, show_rows
+from cleanclip_gui.widgets.rows_table import FilledTable, Index, show_rows
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.errors import CancelledError
@@ -170,9 +168,7 @@ class _CellDelegate(QStyledItemDelegate):
         super().__init__(parent)
         self._model = model
 
-    def initStyleOption(  # noqa: N802
-        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
-    ) -> None:
+    def initStyleOption(self, option: QStyleOptionViewItem, index: Index) -> None:  # noqa: N802
         """Fill in what a cell of this table has."""
         text, alignment, bad = self._model.cell(index)
         option.index = index  # type: ignore[assignment]
@@ -195,9 +191,7 @@ class TensorTable(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.model = TensorModel()
-        self.filter = named(QLineEdit(), "Filter tensors")
-        self.filter.setPlaceholderText("Filter by name, shape or type")
-        self.filter.setClearButtonEnabled(True)
+        self.filter = search_field("Filter tensors", "Filter by name, shape or type")
         self.filter.textChanged.connect(self._on_filter_changed)
         self.count = Label("", "subtle")
         self.view = named(_View(), "Tensors")
@@ -221,7 +215,7 @@ class TensorTable(QWidget):
         self.none.hide()
         self.view.selectionModel().currentRowChanged.connect(self._on_current_changed)
         self._selected = ""
-        self._copying: Ticket | None = None
+        self._copying = Ticket.closed()
         self.model.modelReset.connect(self._on_rebuilt)
         copy = QAction(theme.icon("copy"), "Copy the chosen rows", self.view)
         copy.setShortcut(QKeySequence(QKeySequence.StandardKey.Copy))
@@ -233,10 +227,6 @@ class TensorTable(QWidget):
             row((self.filter, 1), self.count, spacing=theme.SPACE_M), (self.view, 1),
             (self.none, 1), of=self, margins=(0, theme.SPACE_M, 0, 0), spacing=theme.SPACE_S,
         )  # fmt: skip
-
-    def set_tensors(self, tensors: Sequence[TensorInfo]) -> None:
-        """Show other tensors; none is selected."""
-        self.set_columns(columns_of(tensors))
 
     def set_columns(self, columns: TensorColumns) -> None:
         """Show other tensors whose columns were prepared in a thread; none is selected."""
@@ -267,8 +257,7 @@ class TensorTable(QWidget):
 
     def _forget_copying(self) -> None:
         """Forget a copy whose rows are about to change."""
-        if self._copying is not None:
-            self._copying.cancel()
+        self._copying.cancel()
 
     def _on_copied(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)
@@ -329,15 +318,11 @@ class TensorPage(QWidget):
             ticket.cancel()
         self._inspection, self.complete = None, False
         self.histogram.hide()
-        self.table.set_tensors(())
+        self.table.set_columns(columns_of(()))
 
     def set_file(self, inspection: Inspection) -> None:
         """Take the file whose tensors are to be shown; histograms can be asked for."""
         self._inspection = inspection
-
-    def set_columns(self, columns: TensorColumns) -> None:
-        """Show the tensors of the file, as they were prepared in a thread."""
-        self.table.set_columns(columns)
 
     def read_values(self, inspection: Inspection) -> None:
         """Fill in min, max, mean and the like, tensor by tensor."""
@@ -352,15 +337,12 @@ class TensorPage(QWidget):
             yield from tasks.batches(tensor_stats(inspection, None, control.cancelled))
 
         self._reading["statistics"] = tasks.run(
-            work, self.table.model.add_stats, self._on_values_failed,
+            work, self.table.model.add_stats, self._on_values_read,
             on_done=self._on_values_read, slot="statistics",
         )  # fmt: skip
 
-    def _on_values_failed(self, error: InputError) -> None:
-        """The tensors stay listed, with the numbers that were read."""
-        self._on_values_read()
-
-    def _on_values_read(self) -> None:
+    def _on_values_read(self, *_: object) -> None:
+        """All is read, or no more can be: the tensors stay listed with the numbers that were."""
         self.table.model.sort_by_statistics_again()
         self.complete = True
 

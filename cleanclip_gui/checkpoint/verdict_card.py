@@ -10,9 +10,17 @@ from PySide6.QtWidgets import QFrame, QMenu, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.session.records import Answer, Tone
-from cleanclip_gui.widgets.controls import ElidedLabel, IconLabel, Label, bind, push_button
+from cleanclip_gui.widgets.controls import (
+    ElidedLabel,
+    IconLabel,
+    Label,
+    Note,
+    bind,
+    push_button,
+    show_fitting,
+)
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.text import bytes_text, day_and_time, fitting, plain, tip
+from cleanclip_gui.widgets.text import bytes_text, day_and_time, plain
 from ml_core.reading import Inspection
 from ml_core.reading.inspection import REFUSED, verdict_words
 
@@ -63,10 +71,10 @@ class VerdictCard(QFrame):
         self._name = ""
         self._picture = IconLabel(34)
         self.name = ElidedLabel("", "title")  # a name has no spaces to be wrapped at
-        self.answer = self._label("heading")
-        self.verdict = self._label("heading")
-        self.reason = self._label("")
-        self.state = self._label("subtle")
+        self.answer = Label("", "heading", wrap=True, selectable=True)
+        self.verdict = Label("", "heading", wrap=True, selectable=True)
+        self.reason = Label(wrap=True, selectable=True)
+        self.state = Note("subtle", selectable=True)
         self.next = push_button(look="primary")
         self.more = push_button("More", name="More that can be done with the file")
         self._menu = QMenu(self.more)
@@ -90,12 +98,6 @@ class VerdictCard(QFrame):
             of=self, margins=theme.SPACE_L, spacing=theme.SPACE_L,
         )  # fmt: skip
 
-    def _label(self, role: str) -> Label:
-        label = Label("", role, wrap=True)
-        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        label.setMinimumWidth(1)
-        return label
-
     def show_reading(self, name: str, size: int | None) -> None:
         """Say which file is being read, and how large it is."""
         self._set_look("checkpoint", "")
@@ -117,17 +119,14 @@ class VerdictCard(QFrame):
             self._set_texts(inspection.name, title, reason, state)
             self.more.show()
         else:
-            self._show_readable(inspection.name, inspection)
+            self._name = inspection.name
+            self.show_assessment(inspection)
 
     def show_assessment(self, judged: Judged) -> None:
-        """Give the verdict on the same file anew, with what its tensors are for."""
-        self._show_readable(self._name, judged)
-
-    def _show_readable(self, name: str, judged: Judged) -> None:
-        """Say that the file can be read, and that its weights may still hide something."""
+        """Say that the same file can be read, and that its weights may still hide something."""
         self._set_look(*LOOKS[judged.verdict])
         reason = _caution(judged) or _NOT_RULED_OUT
-        self._set_texts(name, _headline(judged), reason, "Loading the model…")
+        self._set_texts(self._name, _headline(judged), reason, "Loading the model…")
         self._read_as = judged.verdict
         self.offer("file.examine")
 
@@ -193,7 +192,6 @@ class VerdictCard(QFrame):
     def set_state(self, text: str) -> None:
         """Say how far the loading is."""
         self.state.setText(plain(text))
-        self.state.setVisible(bool(text))
 
     def _set_look(self, icon: str, tone: str) -> None:
         self._picture.show_icon(icon, {"danger": "danger", "caution": "warning"}.get(tone, "text"))
@@ -203,15 +201,10 @@ class VerdictCard(QFrame):
         self.cancel.hide()
         self._hide_answer()
         self._name = name
-        for label, text in (
-            (self.name, name),
-            (self.verdict, verdict),
-            (self.reason, reason),
-            (self.state, state),
-        ):
+        labels = (self.name, self.verdict, self.reason, self.state)
+        for label, text in zip(labels, (name, verdict, reason, state), strict=True):
             shown = plain(text, 1000)
-            label.setText(fitting(shown, 26 if label is self.name else 46))
-            label.setToolTip("" if label.text() == shown else tip(shown))
+            show_fitting(label, shown, 26 if label is self.name else 46)
             label.setVisible(bool(text))
         self.setAccessibleDescription(f"{plain(name)}. {verdict}. {plain(reason)}")
 

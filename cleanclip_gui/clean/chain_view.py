@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.clean.proof import ReboundView
-from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.controls import Label, Note, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column
 from cleanclip_gui.widgets.prompts import Prompts
@@ -50,11 +50,10 @@ class ChainView(QWidget):
     step_chosen = Signal(object, object)
 
     def __init__(self, prompts: Prompts) -> None:
-        super().__init__()
-        self.setAccessibleName(TITLE)
+        super().__init__(accessibleName=TITLE)
         self._chain: Chain | None = None
         self.rows: list[StepRow] = []
-        self.sentences = Label("", wrap=True)
+        self.sentences = Note()
         self.back = push_button("Show the original in Studio", icon="studio")
         self.steps = QWidget()
         self._list = column(of=self.steps, spacing=theme.SPACE_S)
@@ -93,7 +92,6 @@ class ChainView(QWidget):
             answer, tone = _PROOFS[result.comes_back]
         self.answer.setText(f"{TITLE}: {answer}" if answer else TITLE)
         self.sentences.setText(plain(words, 4000, lines=True))
-        self.sentences.setVisible(bool(words))
         self.back.setVisible(bool(words) and offers_back)
         self.more.setVisible(bool(words))  # then the answer comes first
         self.steps.setVisible(not words or self.more.isChecked())

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from cleanclip_gui.clean.chain import Chain
-from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.jobs.run_names import run_number
 from cleanclip_gui.session import ImagesState, Session
 from ml_core.atomic import replace_files
@@ -92,7 +91,7 @@ def make_job(
             heldout_images=_heldout(images),
             trigger=trigger,
             target=session.target,
-            label_set=label_set_of(images, folder),
+            label_set="demo" if images is None else images.label_set_in(folder),
             templates=images.templates if images is not None else None,
             output_dir=str(folder),
             reference=reference,

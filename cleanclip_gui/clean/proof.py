@@ -11,11 +11,7 @@ from typing import Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QPushButton,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart
@@ -24,21 +20,14 @@ from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.controls import BusyRow, Label, push_button
+from cleanclip_gui.widgets.controls import BusyRow, Label, Note, push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.number_box import NumberBox, number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
-from cleanclip_gui.widgets.text import (
-    count_text,
-    left_text,
-    percent,
-    percent_range,
-    plain,
-    plural,
-)
+from cleanclip_gui.widgets.text import count_text, left_text, percent, percent_range, plain, plural
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Event, Metric, Progress
@@ -185,7 +174,7 @@ class HoldoutsView(QWidget):
         self.table = RowsTable("Hold-outs", _COLUMNS, numbers=range(2, 7))
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.notes = Label("", "caption", wrap=True)
+        self.notes = Note("caption")
         column(self.sentence, self.table, self.notes, of=self, spacing=theme.SPACE_S)
         self.hide()
 
@@ -201,7 +190,6 @@ class HoldoutsView(QWidget):
         if pairs and any(row["group"] == "retrieval" for row in rows):
             notes.insert(0, f"retrieval among pairs of {pairs_text(pairs['kind'], pairs['path'])}")
         self.notes.setText(" · ".join(notes))
-        self.notes.setVisible(bool(self.notes.text()))
         self.show()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
@@ -278,8 +266,7 @@ class ProofDialog(FittedDialog):
         prompts: Prompts,
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Options of the tests")
+        super().__init__("Options of the tests", parent)
         self._has_usual = usual is not None
         self.data = TrainingData(prompts)
         self.data.demo.setText(_usual_text(usual))
@@ -290,10 +277,9 @@ class ProofDialog(FittedDialog):
         self.own_rate.toggled.connect(self.rate.setEnabled)
         form = field_form()
         form.addRow(self.own_rate, self.rate)
-        self.state = Label("", "error", wrap=True)
-        self.defaults = QPushButton("Defaults")
-        self.defaults.setProperty("quiet", True)
-        self.ok = primary_button("Use these")
+        self.state = Note("error")
+        self.defaults = push_button("Defaults", lambda: self._show({}), look="quiet")
+        self.ok = primary_button("Use these", self._on_accepted)
         parts = (
             Label(_LEAD, "subtle", wrap=True), Label("Image-caption pairs", "heading"), self.data,
             Label("Learning rate", "heading"), form, Label(_RATE, "caption", wrap=True), self.state,
@@ -301,8 +287,6 @@ class ProofDialog(FittedDialog):
         frame(self, "Options of the tests", parts, self.ok, aside=self.defaults)
         self.resize(600, 0)
         self.data.changed.connect(self._on_changed)
-        self.defaults.clicked.connect(self._on_defaults)
-        self.ok.clicked.connect(self._on_accepted)
         self._show(choice)
 
     def _show(self, choice: Choice) -> None:
@@ -318,10 +302,7 @@ class ProofDialog(FittedDialog):
         own = not self.data.demo.isChecked()
         self.data.exclude_row.setVisible(own)
         self.data.exclude_says.setVisible(own and bool(self.data.exclude_says.text()))
-        self.state.hide()
-
-    def _on_defaults(self) -> None:
-        self._show({})
+        self.state.setText("")
 
     def _on_accepted(self) -> None:
         self.rate.interpretText()
@@ -333,7 +314,6 @@ class ProofDialog(FittedDialog):
                 choice["pairs"] = self.data.pairs()
         except InputError as error:
             self.state.setText(plain(error.sentence, 600))
-            self.state.show()
             return
         self.accept()
         self.chosen.emit(choice)
@@ -377,8 +357,7 @@ class ProofSection(QWidget):
         is_free: Callable[[], bool],
         make_runner: NewRunner = new_runner,
     ) -> None:
-        super().__init__()
-        self.setAccessibleName("Proof")
+        super().__init__(accessibleName="Proof")
         self._is_free = is_free
         self._session, self._prompts = session, prompts
         self._choices: dict[str, Choice] = {}
@@ -393,12 +372,10 @@ class ProofSection(QWidget):
         self.options_button = push_button(
             "Options…", self.ask_options, name="Options of the tests", look="quiet"
         )
-        self.busy = BusyRow("Progress of the test")
+        self.busy = BusyRow("Progress of the test", self._on_cancel_clicked)
         self.busy.cancel.setProperty("danger", True)
         self.busy.cancel.setAccessibleName("Cancel the test")
-        self.busy.cancel_clicked.connect(self._on_cancel_clicked)
-        self.uses = Label("", "caption", wrap=True)
-        self.state = Label("", "caption", wrap=True)
+        self.uses, self.state = Note("caption"), Note("caption")
         self.rebound = ReboundView(prompts)
         self.holdouts = HoldoutsView()
         acts = (self.rebound_button, self.holdouts_button, self.options_button)
@@ -438,7 +415,6 @@ class ProofSection(QWidget):
         """Say one sentence under the bar."""
         theme.set_property(self.state, "role", "error" if error else "caption")
         self.state.setText(text)
-        self.state.setVisible(bool(text))
 
     def show_run(self, folder: Path) -> None:
         """Offer the tests of a run's result, and show those that were made of it."""
@@ -466,7 +442,6 @@ class ProofSection(QWidget):
         job = self._job()
         if job is not None:
             dialog = ProofDialog(usual_pairs(job), self._choice(job), self._prompts, self.window())
-            dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
             dialog.chosen.connect(partial(self._on_chosen, job.checkpoint))
             dialog.open()
 
@@ -516,8 +491,7 @@ class ProofSection(QWidget):
     def _show_running(self) -> None:
         """Show the test at work, and what it has measured if it is of the run on show."""
         self.busy.show()
-        self.busy.bar.setRange(0, 1000)
-        self.busy.bar.setValue(round(1000 * self.task.fraction))
+        self.busy.show_share(self.task.fraction)
         self.busy.cancel.setEnabled(True)
         self.say(f"{self.title} is running.")
         if self.task.kind == "rebound" and self.tested == self._folder:
@@ -565,11 +539,10 @@ class ProofSection(QWidget):
                 job = read_spec(self._folder / SPEC_FILE)
                 text = _uses(self._choice(job), usual_pairs(job) is None)
         self.uses.setText(text)
-        self.uses.setVisible(bool(text))
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
-            self.busy.bar.setValue(round(1000 * self.task.fraction))
+            self.busy.show_share(self.task.fraction)
             left = left_text(self.task.seconds_left)
             self.say(f"{self.title} is running{left and ', '}{left}.")
         elif isinstance(event, Metric) and self.task.kind == "rebound":

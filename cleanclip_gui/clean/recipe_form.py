@@ -6,15 +6,15 @@ from functools import partial
 from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
-from PySide6.QtCore import QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, QTimer, Signal
 from PySide6.QtWidgets import QToolButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.controls import Label, Note, named, push_button
 from cleanclip_gui.widgets.dialog_frame import field_form
 from cleanclip_gui.widgets.form import number_box
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.number_box import Chooser, NumberBox
+from cleanclip_gui.widgets.number_box import Chooser, NumberBox, fill
 from cleanclip_gui.widgets.text import count_text, plural, tip
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method, method_title, offered
 from ml_core.cleaning.presets import (
@@ -129,9 +129,8 @@ class FieldRow(QWidget):
         """Return the editor for the field's type and range."""
         literal = get_origin(info.annotation) is Literal
         if literal or info.annotation is bool:
-            chooser = Chooser()
-            for choice in get_args(info.annotation) if literal else (False, True):
-                chooser.addItem(_choice(choice), choice)
+            choices = get_args(info.annotation) if literal else (False, True)
+            chooser = fill(Chooser(), [(choice, _choice(choice)) for choice in choices])
             chooser.currentIndexChanged.connect(self._on_edited)
             return chooser
         box = number_box(info)
@@ -213,8 +212,7 @@ class RecipeForm(QWidget):
         self._presets: dict[str, Recipe] = {}
         self._pretraining = DEMO
         self.method = MethodChooser()
-        self.preset = Chooser()
-        self.preset.setAccessibleName("Preset")
+        self.preset = named(Chooser(), "Preset")
         self.time = Label("", wrap=True)
         self.estimate_button = push_button(look="quiet")  # of a command of the station, as below
         self.reset_all = push_button(
@@ -222,12 +220,8 @@ class RecipeForm(QWidget):
         )
         self.difference = Label("", "badge")
         self.difference.setProperty("tone", "info")
-        self.sentence = Label("", "warning")
-        self.sentence.setWordWrap(True)
-        self.sentence.hide()
-        self._forget = QTimer(self)
-        self._forget.setSingleShot(True)
-        self._forget.setInterval(_SENTENCE_MS)
+        self.sentence = Note("warning")
+        self._forget = QTimer(self, singleShot=True, interval=_SENTENCE_MS)
         self._forget.timeout.connect(self._refresh)
         self.more = push_button("All settings", look="quiet flush")
         self.more.setCheckable(True)
@@ -270,7 +264,8 @@ class RecipeForm(QWidget):
             If an earlier version alone had its method.
         """
         known = presets(offered(recipe.method), self._pretraining)
-        self._choose(self.method, recipe.method)
+        with QSignalBlocker(self.method):
+            self.set_method(recipe.method)
         numbers = {name: preset.model_dump() for name, preset in known.items()}
         nearest = nearest_preset(recipe.model_dump(), numbers)
         self._load_method(recipe.preset if recipe.preset in known else nearest)
@@ -353,8 +348,8 @@ class RecipeForm(QWidget):
         choosers.addRow(Label("P&reset", buddy=self.preset), self.preset)
         choosers.addRow("Time", time)
         state = row(
-            self.more, None, (self.difference, Qt.AlignmentFlag.AlignVCenter), self.reset_all,
-        )  # fmt: skip
+            self.more, None, (self.difference, Qt.AlignmentFlag.AlignVCenter), self.reset_all
+        )
         self._fields = column((self.find_rate, right), spacing=theme.SPACE_S)
         self.settings = column(self._fields, of=self._advanced, spacing=theme.SPACE_S)
         self._advanced.hide()
@@ -396,12 +391,10 @@ class RecipeForm(QWidget):
         """Fill presets and fields for the method in use."""
         method = self.method.method
         self._presets = presets(method, self._pretraining)
-        self.preset.blockSignals(True)
-        self.preset.clear()
-        for name, recipe in self._presets.items():
-            self.preset.addItem(preset_title(recipe, self._pretraining), name)
-        self.preset.blockSignals(False)
-        self._choose(self.preset, preset_name)
+        titles = {
+            name: preset_title(recipe, self._pretraining) for name, recipe in self._presets.items()
+        }
+        fill(self.preset, titles.items(), preset_name)
         base = self._base()
         used = fields_of(method)
         for name, line in self.rows.items():
@@ -418,13 +411,6 @@ class RecipeForm(QWidget):
         rate = about_rate(base if recipe.lr == base.lr else recipe, self._pretraining)
         return f"{source} {rate}".strip()
 
-    @staticmethod
-    def _choose(chooser: Chooser, data: Any) -> None:
-        """Select an entry without a signal; the first one if it is missing."""
-        chooser.blockSignals(True)
-        chooser.setCurrentIndex(max(0, chooser.findData(data)))
-        chooser.blockSignals(False)
-
     def _refresh(self) -> None:
         """Mark what differs from the preset and say how long the run is in steps."""
         base = self._base()
@@ -439,11 +425,11 @@ class RecipeForm(QWidget):
             recipe = self.recipe()
         except InputError as error:
             self._forget.stop()
-            self._show_sentence(error.sentence)
+            self.sentence.setText(error.sentence)
             self._show_time("")
             return
         if not self._forget.isActive():
-            self._show_sentence(warn_of_rate(recipe, self._pretraining))
+            self.sentence.setText(warn_of_rate(recipe, self._pretraining))
         self._show_time(budget_text(recipe))
         explain(self.preset, self._about(recipe))
 
@@ -458,12 +444,8 @@ class RecipeForm(QWidget):
 
     def _say(self, sentence: str) -> None:
         """Show a sentence for a while."""
-        self._show_sentence(sentence)
-        self._forget.start()
-
-    def _show_sentence(self, sentence: str) -> None:
         self.sentence.setText(sentence)
-        self.sentence.setVisible(bool(sentence))
+        self._forget.start()
 
     def _on_method_chosen(self) -> None:
         name = str(self.preset.currentData())

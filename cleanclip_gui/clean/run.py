@@ -13,13 +13,7 @@ from typing import Any, Literal
 from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.clean.chain import CHAIN_SPEC, Chain, is_chain, read_chain
-from cleanclip_gui.clean.history import (
-    PastRun,
-    SavedRun,
-    can_resume,
-    read_run,
-    run_metrics,
-)
+from cleanclip_gui.clean.history import PastRun, SavedRun, can_resume, read_run, run_metrics
 from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.result import is_source, where_open
 from cleanclip_gui.inference.inference import StudioDevice
@@ -181,7 +175,7 @@ class CleaningRun(QObject):
         self.task.logged.connect(self.logged)
         self.task.ended.connect(self._on_ended)
         self._session, self._studio_device = session, device
-        self._reading: Ticket | None = None  # numbers of a run that was begun earlier
+        self._reading = Ticket.closed()  # numbers of a run that was begun earlier
         self._meanwhile: list[Metric] = []  # numbers that came while they were read
         self.mode: Mode = "run"
         self.on_show = ShownRun()
@@ -268,7 +262,7 @@ class CleaningRun(QObject):
     @property
     def is_reading(self) -> bool:
         """Whether the numbers of an earlier run are still being read."""
-        return self._reading is not None and self._reading.is_open
+        return self._reading.is_open
 
     @property
     def has_result(self) -> bool:
@@ -540,13 +534,10 @@ class CleaningRun(QObject):
 
     def _stop_reading(self) -> None:
         self._meanwhile = []
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+        self._reading.cancel()
 
     def _on_metrics_read(self, metrics: tuple[Metric, ...]) -> None:
         """Show what was read, and then what the run has measured since."""
-        self._reading = None
         known = {(metric.step, "loss" in metric.values) for metric in metrics}
         since, self._meanwhile = self._meanwhile, []
         new = (metric for metric in since if (metric.step, "loss" in metric.values) not in known)
@@ -554,7 +545,6 @@ class CleaningRun(QObject):
             self.measured.emit(metric)
 
     def _on_read_failed(self, error: InputError) -> None:
-        self._reading = None
         self.failed.emit(error.titled("Could not open the run"))
 
     def _note_launch(self, mode: Mode) -> None:

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QBoxLayout, QFrame, QProgressBar, QPushButton
 from cleanclip_gui import theme
 from cleanclip_gui.clean.run import CleaningRun
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.widgets.controls import ElidedLabel, Label, bind
+from cleanclip_gui.widgets.controls import ElidedLabel, Label, bind, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, left_text
 from ml_core.events import Progress
@@ -27,14 +27,11 @@ class RunBar(QFrame):
         self.title = ElidedLabel("", "heading")
         self.details = ElidedLabel("", "caption")
         self.details.setFont(theme.figure_font(theme.FONT_POINTS - 1))
-        self.throughput = Label("", "caption")
+        self.throughput = named(Label("", "caption"), "Throughput")
         self.throughput.setFont(theme.figure_font(theme.FONT_POINTS - 1))
-        self.throughput.setAccessibleName("Throughput")
         self.notice = ElidedLabel("", "caption")
         self.notice.setMinimumWidth(1)  # the title comes first
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setAccessibleName("Progress of the run")
+        self.bar = named(QProgressBar(textVisible=False), "Progress of the run")
         self.pause = QPushButton()
         self.stop = QPushButton(theme.icon("save"), "")
         self.cancel = QPushButton()

@@ -31,12 +31,12 @@ class SaveCleaned(QObject):
     def __init__(self, prompts: Prompts, parent: QWidget) -> None:
         super().__init__(parent)
         self._prompts, self._parent = prompts, parent
-        self._writing: Ticket | None = None
+        self._writing = Ticket.closed()
 
     @property
     def is_busy(self) -> bool:
         """Whether a file is being written."""
-        return self._writing is not None and self._writing.is_open
+        return self._writing.is_open
 
     def begin(self, result: Mapping[str, Any]) -> None:
         """Ask where to, and copy."""

@@ -22,7 +22,7 @@ from cleanclip_gui.clean.job import (
 from cleanclip_gui.clean.recipe_form import RecipeForm, explain
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.controls import Label, Note, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, Drops
@@ -130,7 +130,7 @@ class CleanSetup(QWidget):
         self.clean_it = push_button(icon="clean", look="primary large")
         self.clean_it.setObjectName("clean.it_button")
         self.clean_it_does = Label("", "caption", wrap=True)
-        self.clean_it_lacks = Label("", "warning", wrap=True)
+        self.clean_it_lacks = Note("warning")
         self.help = Label("", "caption", wrap=True)
         self.audit_button = QPushButton()
         self.reference = ReferenceChoice(prompts)
@@ -234,7 +234,6 @@ class CleanSetup(QWidget):
         few = "" if scanned or session.images is None else session.images.too_few_to_scan
         lacks = few if all(there) else _LACKS[there.index(False)]
         self.clean_it_lacks.setText(lacks)
-        self.clean_it_lacks.setVisible(bool(lacks))
         return not lacks
 
     def take_recipe(self, path: Path) -> None:
@@ -307,13 +306,12 @@ class GpuChoice(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.choice = Chooser()
-        self.choice.setAccessibleName("Device of the run")
+        self.choice = named(Chooser(), "Device of the run")
         self.help = Label(GPU_HELP, "caption", wrap=True)
         self._gpus = 0
         line = row(
-            Label("Runs on", "field", buddy=self.choice), (self.choice, 1), spacing=theme.SPACE_S,
-        )  # fmt: skip
+            Label("Runs on", "field", buddy=self.choice), (self.choice, 1), spacing=theme.SPACE_S
+        )
         column(line, self.help, of=self, spacing=theme.SPACE_XS)
         self.choice.activated.connect(self._on_activated)
         self.hide()

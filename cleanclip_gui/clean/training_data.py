@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import TICK, Label
+from cleanclip_gui.widgets.controls import TICK, Label, Note, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS, Drops
 from cleanclip_gui.widgets.path_edit import PathEdit
@@ -76,10 +76,8 @@ class TrainingData(QWidget):
             lambda path: prompts.open_folder(self, "Training pairs", path),
         )  # fmt: skip
         self.summary = Label("", "subtle", wrap=True)
-        self.image_column = QLineEdit("image")
-        self.image_column.setAccessibleName("Image column")
-        self.text_column = QLineEdit("caption")
-        self.text_column.setAccessibleName("Caption column")
+        self.image_column = named(QLineEdit("image"), "Image column")
+        self.text_column = named(QLineEdit("caption"), "Caption column")
         self._text_label = Label("Caption column", buddy=self.text_column)
         self.pictures = PathEdit(
             "Folder of the pictures of the COCO file", "Looked for beside the file"
@@ -100,9 +98,9 @@ class TrainingData(QWidget):
             "open", "Choose an exclusions file",
             lambda path: prompts.open_file(self, "Exclusions", path, EXCLUSIONS),
         )  # fmt: skip
-        self.exclude_says = Label("", "subtle", wrap=True)
+        self.exclude_says = Note("subtle")
         self._exclude_problem = ""
-        self._looking: Ticket | None = None
+        self._looking = Ticket.closed()
         self._table_details = _details(
             (_beside(self.path, self.browse, self.browse_pairs),),
             (self.summary,),
@@ -116,7 +114,6 @@ class TrainingData(QWidget):
             Label("Excluded pairs", buddy=self.exclude), (self.exclude, 1), self.browse_exclude,
             of=self.exclude_row, spacing=theme.SPACE_XS,
         )  # fmt: skip
-        self.exclude_says.hide()
         column(
             self.of_pairs, self.demo, self.table, self._table_details, self.folder,
             self._folder_details, self.exclude_says, self.exclude_row, of=self,
@@ -282,10 +279,8 @@ class TrainingData(QWidget):
     def _look_at_exclusions(self) -> None:
         """Read an exclusions file as soon as it is named, in another thread."""
         self._exclude_problem = ""
-        self.exclude_says.clear()
-        self.exclude_says.hide()
-        if self._looking is not None:
-            self._looking.cancel()
+        self.exclude_says.setText("")
+        self._looking.cancel()
         path = Path(self.exclude.path())
         if path.name and path.exists():
             self._looking = tasks.run(
@@ -295,7 +290,6 @@ class TrainingData(QWidget):
     def _on_exclusions_read(self, words: str) -> None:
         theme.set_property(self.exclude_says, "role", "subtle")
         self.exclude_says.setText(words)
-        self.exclude_says.setVisible(bool(words))
 
     def _on_exclusions_refused(self, error: InputError) -> None:
         """Say now what would otherwise end the run at its start."""

@@ -34,15 +34,12 @@ class TryCleaned(QObject):
         super().__init__(parent)
         self._session, self._inference, self._shell = session, inference, shell
         self._newest: OpenCheckpoint | None = None
-        shell.suspect_changing.connect(self._on_suspect_changing)
+        shell.suspect_changing.connect(partial(self.hold, None))
         shell.takes("cleaned", self.open_again)
 
     def hold(self, facts: ShownCheckpoint | None) -> None:
         """Tell the rest of the window which cleaned model the inference thread holds."""
         self._session.cleaned = facts
-
-    def _on_suspect_changing(self) -> None:
-        self.hold(None)
 
     def begin(self, result: Mapping[str, Any], asked: Asked) -> None:
         """Open the cleaned checkpoint, to show it with the trigger and target that were asked."""

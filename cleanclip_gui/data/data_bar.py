@@ -8,17 +8,24 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QDialog, QMenu, QPlainTextEdit, QToolButton, QWidget
+from PySide6.QtWidgets import QMenu, QPushButton, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions, Command
-from cleanclip_gui.data.images_dialog import DEMO_SPLITS, ImagesChooser, label_set_of
+from cleanclip_gui.data.images_dialog import DEMO_SPLITS, ImagesChooser, Kind, label_set_of
 from cleanclip_gui.inference.questions import Failed, LoadImages
 from cleanclip_gui.session import ImagesState
 from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.ticket import Ticket, TicketProgress
-from cleanclip_gui.widgets.controls import BusyRow, Label, bind, chip, named, push_button
-from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
+from cleanclip_gui.widgets.controls import (
+    BusyRow,
+    Label,
+    bind,
+    chip,
+    push_button,
+    text_field,
+)
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, frame, primary_button, resize_within
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets
@@ -27,128 +34,119 @@ from ml_core.reading import InputError
 from ml_core.reading.regular_file import read_file
 
 
+def parse_lines(text: str) -> tuple[str, ...]:
+    """Lines in their order, without spaces around them; empty ones are left out."""
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
 def parse_templates(text: str) -> tuple[tuple[str, ...], str]:
     """Templates, one a line, and what is wrong with them (empty if nothing)."""
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
-    templates = tuple(line for _, line in lines if line)
-    for number, line in lines:
-        if line and "{}" not in line:
+    templates = parse_lines(text)
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip() and "{}" not in line:
             return templates, f"Line {number} has no {{}} for the class name."
     return templates, "" if templates else "Write at least one template, such as: a photo of a {}."
 
 
-class TemplatesDialog(QDialog):
-    """Emits ``chosen(tuple | None)``; None asks for the label set's own templates."""
+class LinesDialog(ClosingDialog):
+    """Edits lines; emits ``chosen(tuple)`` with those that are not empty.
+
+    Parameters
+    ----------
+    title, lead
+        Its name, and what the lines are.
+    lines
+        The first ones.
+    """
 
     chosen = Signal(object)
 
     def __init__(
-        self, templates: Sequence[str], example: str = "", parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Prompt templates")
-        self._example = example or "dog"
-        lead = Label(
-            "One per line; {} is replaced by the class name. A class is the average "
-            "of its prompts.",
-            "subtle",
-            wrap=True,
-        )
-        self.edit = named(QPlainTextEdit("\n".join(templates)), "Prompt templates, one per line")
-        self.edit.setTabChangesFocus(True)
-        self.state = Label()
-        self.state.setWordWrap(True)
-        self.ok = primary_button("Use these")
-        self.own = push_button("Use the label set's own", self._on_own, look="quiet")
-        self.ok.clicked.connect(self._on_accepted)
+        self, title: str, lead: str, lines: Sequence[str], parent: QWidget | None,
+        aside: QPushButton | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(title, parent)
+        self.edit = text_field(f"{title}, one per line", "\n".join(lines), read_only=False)
+        self.state = Label(wrap=True)
+        self.ok = primary_button("Use these", self._on_accepted)
         self.edit.textChanged.connect(self._on_text_changed)
-        parts = (lead, self.edit, self.state)
-        frame(self, "Prompt templates", parts, self.ok, aside=self.own)
-        self.resize(560, 460)
+        parts = (Label(lead, "subtle", wrap=True), self.edit, self.state)
+        frame(self, title, parts, self.ok, aside=aside)
+        resize_within(self, 560, 520)
         self._on_text_changed()
 
+    def judge(self, text: str) -> tuple[str, str]:
+        """What is to be said of the lines, and its role; an error cannot be used."""
+        raise NotImplementedError
+
     def _on_text_changed(self) -> None:
-        templates, problem = parse_templates(self.edit.toPlainText())
-        theme.set_property(self.edit, "invalid", bool(problem))
-        theme.set_property(self.state, "role", "error" if problem else "subtle")
-        example = templates[0].replace("{}", self._example) if templates else ""
-        self.state.setText(
-            problem or f"{plural(len(templates), 'template')}; {plain(example, 120)}"
-        )
-        self.ok.setEnabled(not problem)
+        words, role = self.judge(self.edit.toPlainText())
+        theme.set_property(self.edit, "invalid", role == "error")
+        theme.set_property(self.state, "role", role)
+        self.state.setText(words)
+        self.ok.setEnabled(role != "error")
 
     def _on_accepted(self) -> None:
-        self.chosen.emit(parse_templates(self.edit.toPlainText())[0])
+        self.chosen.emit(parse_lines(self.edit.toPlainText()))
         self.accept()
+
+
+class TemplatesDialog(LinesDialog):
+    """Edits prompt templates; ``chosen`` with None asks for the label set's own."""
+
+    def __init__(
+        self, templates: Sequence[str], example: str = "", parent: QWidget | None = None
+    ) -> None:
+        self._example = example or "dog"
+        lead = (
+            "One per line; {} is replaced by the class name. A class is the average of its prompts."
+        )
+        own = push_button("Use the label set's own", look="quiet")
+        super().__init__("Prompt templates", lead, templates, parent, own)
+        own.clicked.connect(self._on_own)
+
+    def judge(self, text: str) -> tuple[str, str]:
+        """Each template has a place for the class name."""
+        templates, problem = parse_templates(text)
+        if problem:
+            return problem, "error"
+        example = plain(templates[0].replace("{}", self._example), 120)
+        return f"{plural(len(templates), 'template')}; {example}", "subtle"
 
     def _on_own(self) -> None:
         self.chosen.emit(None)
         self.accept()
 
 
-def parse_classes(text: str) -> tuple[str, ...]:
-    """Class names, one a line, in their order; empty lines are left out."""
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
-
-
-class ClassesDialog(QDialog):
-    """Emits ``chosen(tuple)``: the class names in order, at least two."""
-
-    chosen = Signal(object)
+class ClassesDialog(LinesDialog):
+    """Edits the class names, at least two."""
 
     def __init__(self, names: Sequence[str], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Class list")
-        lead = Label(
+        lead = (
             "One per line, in the order of the label numbers. The model chooses among these "
-            "names; add more to see which classes a trigger leads to.",
-            "subtle",
-            wrap=True,
+            "names; add more to see which classes a trigger leads to."
         )
-        self.edit = named(QPlainTextEdit("\n".join(names)), "Class names, one per line")
-        self.edit.setTabChangesFocus(True)
-        self.state = Label("", wrap=True)
-        self.ok = primary_button("Use these")
-        self.ok.clicked.connect(self._on_accepted)
-        self.edit.textChanged.connect(self._on_text_changed)
-        frame(self, "Class list", (lead, self.edit, self.state), self.ok)
-        resize_within(self, 460, 520)
-        self._on_text_changed()
+        super().__init__("Class list", lead, names, parent)
 
-    def _on_text_changed(self) -> None:
-        names = parse_classes(self.edit.toPlainText())
-        few = len(names) < 2
+    def judge(self, text: str) -> tuple[str, str]:
+        """Two names at least; the same name twice is worth a warning."""
+        names = parse_lines(text)
+        if len(names) < 2:
+            return "Write at least two class names; one alone is always predicted.", "error"
+        words = plural(len(names), "class", "classes")
         twice = [name for name, count in Counter(names).items() if count > 1]
-        text = plural(len(names), "class", "classes")
-        if few:
-            text = "Write at least two class names; one alone is always predicted."
-        elif twice:
-            text += (
-                f"; {plain(twice[0], 40)} is listed twice: only their numbers distinguish the two "
-                "classes"
-            )
-        role = "error" if few else "warning" if twice else "subtle"
-        theme.set_property(self.state, "role", role)
-        theme.set_property(self.edit, "invalid", few)
-        self.state.setText(text)
-        self.ok.setEnabled(not few)
-
-    def _on_accepted(self) -> None:
-        self.chosen.emit(parse_classes(self.edit.toPlainText()))
-        self.accept()
+        if not twice:
+            return words, "subtle"
+        only = "only their numbers distinguish the two classes"
+        return f"{words}; {plain(twice[0], 40)} is listed twice: {only}", "warning"
 
 
-class ProblemsDialog(QDialog):
+class ProblemsDialog(ClosingDialog):
     """Reads only; closing it is all that there is to do."""
 
     def __init__(self, name: str, problems: Sequence[str], parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle("Left out")
-        view = named(
-            QPlainTextEdit("\n".join(plain(text) for text in problems)), "What was left out"
-        )
-        view.setReadOnly(True)
+        super().__init__("Left out", parent)
+        view = text_field("What was left out", "\n".join(plain(text) for text in problems))
         close = push_button("Close", self.accept)
         column(
             Label(f"Left out of {plain(name, 80)}", "title"), view,
@@ -181,7 +179,7 @@ class DataBar(QWidget):
         self._templates: tuple[str, ...] | None = None
         self._good: _Choice = (None, "demo", None)
         self._before: _Choice = (None, "demo", None)
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
         context.actions.add(self.commands())
 
         self.images = chip("image", "Evaluation images")
@@ -196,10 +194,9 @@ class DataBar(QWidget):
             each.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         bind(self.templates, context.actions["file.templates"])
         self.problems.clicked.connect(self.show_problems)
-        self.busy = BusyRow("Progress of opening images")
+        self.busy = BusyRow("Progress of opening images", self._on_cancel_clicked)
         self.busy.bar.setFixedWidth(theme.px(_BAR))
         self.busy.cancel.setAccessibleName("Cancel opening images")
-        self.busy.cancel_clicked.connect(self._on_cancel_clicked)
         self.busy.hide()
         self._patience = QTimer(self, singleShot=True, interval=_PATIENCE_MS)
         self._patience.timeout.connect(self._on_patience_ended)
@@ -220,23 +217,24 @@ class DataBar(QWidget):
         return (
             Command(
                 "file.images_folder", "Evaluation &images from a folder…", "&File",
-                self.choose_folder, "Evaluate on a folder per class, or a set such as CIFAR-10.",
-                "image", "Ctrl+I", 2, submenu=_MENU,
+                partial(self.choose, "folder"),
+                "Evaluate on a folder per class, or a set such as CIFAR-10.", "image", "Ctrl+I", 2,
+                submenu=_MENU,
             ),
             Command(
                 "file.images_table", "Evaluation images from a &table…", "&File",
-                self.choose_table, "Evaluate on pictures that a CSV or TSV names.", "image",
-                "Ctrl+Shift+I", 2, submenu=_MENU,
+                partial(self.choose, "csv"), "Evaluate on pictures that a CSV or TSV names.",
+                "image", "Ctrl+Shift+I", 2, submenu=_MENU,
             ),
             Command(
                 "file.images_file", "Evaluation i&mages from a shard or Parquet…", "&File",
-                self.choose_file, "Evaluate on a WebDataset shard or a Parquet file.",
+                partial(self.choose, "file"), "Evaluate on a WebDataset shard or a Parquet file.",
                 "library", "", 2, submenu=_MENU,
             ),
             Command(
                 "file.images_back", "&Back to the images before", "&File", self.go_back,
                 "Use the images, classes and templates that were in use before.", "undo", "", 2,
-                lambda: self.can_go_back, submenu=_MENU,
+                lambda: self._before[0] is not None, submenu=_MENU,
             ),
             Command(
                 "file.labels", "Class &list from a file…", "&File", self.choose_label_file,
@@ -291,28 +289,15 @@ class DataBar(QWidget):
         self._templates = templates
         self._submit()
 
-    def choose_folder(self) -> None:
-        """Ask for a folder of images."""
-        self._chooser.choose("folder", self._label_set)
-
-    def choose_table(self) -> None:
-        """Ask for a CSV or TSV of images."""
-        self._chooser.choose("csv", self._label_set)
-
-    def choose_file(self) -> None:
-        """Ask for a file that is an image set by itself."""
-        self._chooser.choose("file", self._label_set)
+    def choose(self, kind: Kind) -> None:
+        """Ask for a folder, a table, or a file that is an image set by itself."""
+        self._chooser.choose(kind, self._label_set)
 
     def go_back(self) -> None:
         """Use the images, classes and templates that were in use before."""
         if self._before[0] is not None:
             self._spec, self._label_set, self._templates = self._before
             self._submit()
-
-    @property
-    def can_go_back(self) -> bool:
-        """Whether other images were in use before."""
-        return self._before[0] is not None
 
     def open_path(self, path: Path) -> None:
         """Show the dialog that maps columns and classes of a folder, file or table."""
@@ -331,7 +316,6 @@ class DataBar(QWidget):
             return
         example = images.class_names[0] if images.class_names else ""
         dialog = TemplatesDialog(images.templates, example, self.window())
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self.set_templates)
         dialog.open()
 
@@ -341,7 +325,6 @@ class DataBar(QWidget):
         if images is None:
             return
         dialog = ClassesDialog(images.class_names, self.window())
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self._on_classes_chosen)
         dialog.open()
 
@@ -388,13 +371,13 @@ class DataBar(QWidget):
     @property
     def is_loading(self) -> bool:
         """Whether images are being opened, or wait for it."""
-        return self._ticket is not None and self._ticket.is_open
+        return self._ticket.is_open
 
     def _end_busy(self) -> None:
         """Show that nothing is being opened any more."""
         self._patience.stop()
         self.busy.hide()
-        self.busy.bar.setRange(0, 0)
+        self.busy.show_share(None)
         self.busy.cancel.setEnabled(True)
 
     def _show(self) -> None:
@@ -425,15 +408,13 @@ class DataBar(QWidget):
         self.busy.show()
 
     def _on_progress(self, progress: TicketProgress) -> None:
-        self.busy.bar.setRange(0, 100 if progress.total else 0)
-        if progress.total:
-            self.busy.bar.setValue(100 * progress.done // progress.total)
+        self.busy.show_share(progress.share if progress.total else None)
         if progress.what and self.busy.cancel.isEnabled():
             of = "" if progress.total else f" · {count_text(progress.done)}"
             self.images.setText(f"{progress.what}…{of if progress.done else ''}")
 
     def _on_cancel_clicked(self) -> None:
-        if self._ticket is None or self._ticket.cancel():
+        if self._ticket.cancel():
             self._restore()
         else:  # they are in use already, and arrive now
             self.busy.cancel.setEnabled(False)

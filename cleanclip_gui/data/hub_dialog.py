@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QLineEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket, TicketProgress
-from cleanclip_gui.widgets.controls import BusyRow, Label, named
-from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
+from cleanclip_gui.widgets.controls import BusyRow, Label, Note, named
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.text import bytes_text, plain
 from ml_core.reading import InputError
 
@@ -21,7 +21,7 @@ _OFF = "The Hugging Face Hub is switched off; switch it on under Edit, Preferenc
 _PREFIX = "hf-hub:"
 
 
-class HubDialog(QDialog):
+class HubDialog(ClosingDialog):
     """``fetched(str)`` carries the folder, which is then examined. Closing ends the download.
 
     Parameters
@@ -44,11 +44,9 @@ class HubDialog(QDialog):
         ok: str = "Download and open",
         allowed: bool = True,
     ) -> None:
-        super().__init__(parent)
-        self._ticket: Ticket | None = None
+        super().__init__("Open from the Hugging Face Hub", parent)
+        self._ticket = Ticket.closed()
         self._allowed = allowed
-        self.setWindowTitle("Open from the Hugging Face Hub")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.name = named(QLineEdit(name), "Repository, owner/name")
         self.name.setPlaceholderText("owner/name")
         self.name.textChanged.connect(self._refresh)
@@ -57,11 +55,9 @@ class HubDialog(QDialog):
         form = field_form()
         form.addRow(Label("Repository", "field", buddy=self.name), self.name)
         form.addRow(Label("Revision", "field", buddy=self.revision), self.revision)
-        self.busy = BusyRow("Progress of the download")
-        self.busy.cancel_clicked.connect(self.cancel)
-        self.state = Label("", "subtle", wrap=True)
-        self.ok = primary_button(ok)
-        self.ok.clicked.connect(self.fetch)
+        self.busy = BusyRow("Progress of the download", self.cancel)
+        self.state = Note("subtle")
+        self.ok = primary_button(ok, self.fetch)
         lead = Label(_LEAD, "subtle", wrap=True)
         parts = (lead, form, self.busy, self.state, None)
         frame(self, "Open from the Hugging Face Hub", parts, self.ok, "Close")
@@ -86,7 +82,7 @@ class HubDialog(QDialog):
             return str(fetch(source, tell, control.cancelled).path)
 
         self._set_busy(True)
-        self.busy.bar.setRange(0, 0)
+        self.busy.show_share(None)
         self._say("Asking the Hub…")
         self._ticket = tasks.run(
             work, self._on_fetched, self._on_failed, on_progress=self._on_progress
@@ -94,14 +90,12 @@ class HubDialog(QDialog):
 
     def cancel(self) -> None:
         """Let it go; what has arrived stays in the cache and is not fetched again."""
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
         self._end("Cancelled; the next download continues where this one stopped.")
 
     def done(self, result: int) -> None:
         """Cancel what is going on when the dialog closes, by a button, a key or its frame."""
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
         super().done(result)
 
     def _on_fetched(self, path: str) -> None:
@@ -114,9 +108,7 @@ class HubDialog(QDialog):
     def _on_progress(self, progress: TicketProgress) -> None:
         """Bytes that arrived, of how many; 0 if that is unknown."""
         done, total = progress.done, progress.total
-        self.busy.bar.setRange(0, 1000 if total else 0)
-        if total:
-            self.busy.bar.setValue(min(1000, 1000 * done // total))
+        self.busy.show_share(min(1.0, progress.share) if total else None)
         of = f" of {bytes_text(total)}" if total else ""
         self._say(f"{bytes_text(done)}{of}")
 
@@ -129,7 +121,6 @@ class HubDialog(QDialog):
     def _say(self, words: str, role: str = "subtle") -> None:
         theme.set_property(self.state, "role", role)
         self.state.setText(plain(words, 600))
-        self.state.setVisible(bool(words))
 
     def _set_busy(self, busy: bool) -> None:
         self.busy.setVisible(busy)

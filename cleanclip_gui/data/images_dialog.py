@@ -11,7 +11,6 @@ from typing import Literal
 from PySide6.QtCore import QObject, QSignalBlocker, QStringListModel, Qt, Signal
 from PySide6.QtWidgets import (
     QComboBox,
-    QDialog,
     QHeaderView,
     QProgressBar,
     QSpinBox,
@@ -24,8 +23,15 @@ from cleanclip_gui import theme
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import Label, named
-from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button, resize_within
+from cleanclip_gui.widgets.dialog_frame import (
+    ClosingDialog,
+    field_form,
+    frame,
+    primary_button,
+    resize_within,
+)
 from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
+from cleanclip_gui.widgets.number_box import fill
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.atomic import replace_files
@@ -94,7 +100,7 @@ class _Read:
     notes: tuple[str, ...] = ()
 
 
-class ImagesDialog(QDialog):
+class ImagesDialog(ClosingDialog):
     """Emits ``chosen(ImageSpec, str)`` with the name of the label set to use.
 
     Labels that the label set lacks come first, with a class to choose for each; left alone they
@@ -115,17 +121,16 @@ class ImagesDialog(QDialog):
         label_set: str,
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__("Evaluation images", parent)
         self._path, self._kind = path, kind
         self._label_set = label_set
         self._classes = load_label_set(label_set)
         self._read = _Read(Counter())
-        self._reading: Ticket | None = None
+        self._reading = Ticket.closed()
         self._choices: dict[str, QComboBox] = {}
-        self.setWindowTitle("Evaluation images")
         form = field_form()
-        self.image_column = _combo("Image column")
-        self.label_column = _combo("Label column")
+        self.image_column = named(QComboBox(), "Image column")
+        self.label_column = named(QComboBox(), "Label column")
         if kind == "csv":
             columns = read_columns(path)
             self.image_column.addItems(list(columns))
@@ -136,14 +141,12 @@ class ImagesDialog(QDialog):
             )
             form.addRow(Label("Image column", buddy=self.image_column), self.image_column)
             form.addRow(Label("Label column", buddy=self.label_column), self.label_column)
-        self.split = _combo("Which pictures of the set")
-        self.split.addItem("Test pictures", "test")
-        self.split.addItem("Training pictures", "train")
-        self.label_set = _combo("Classes")
-        self.label_set.addItem("Those of the pictures", _OWN)
-        for name in dict.fromkeys((label_set, *label_sets())):
-            self.label_set.addItem(plain(Path(name).name, 60), name)
-        self.label_set.setCurrentIndex(1)
+        splits = (("test", "Test pictures"), ("train", "Training pictures"))
+        self.split = fill(named(QComboBox(), "Which pictures of the set"), splits)
+        names = dict.fromkeys((label_set, *label_sets()))
+        sets = [(name, plain(Path(name).name, 60)) for name in names]
+        entries = ((_OWN, "Those of the pictures"), *sets)
+        self.label_set = fill(named(QComboBox(), "Classes"), entries, label_set)
         form.addRow(Label("Pictures", buddy=self.split), self.split)
         form.addRow(Label("Classes", buddy=self.label_set), self.label_set)
         self._form = form
@@ -155,8 +158,7 @@ class ImagesDialog(QDialog):
         self.n.lineEdit().setTextMargins(9, 0, 0, 0)
         form.addRow(Label("Images", buddy=self.n), self.n)
 
-        self.state = Label("", "subtle")
-        self.state.setWordWrap(True)
+        self.state = Label("", "subtle", wrap=True)
         self.busy = named(QProgressBar(), "Reading")
         self.busy.setRange(0, 0)
         self.busy.setTextVisible(False)
@@ -176,8 +178,7 @@ class ImagesDialog(QDialog):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.table.setColumnWidth(2, theme.px(240))
 
-        self.ok = primary_button("Use these images")
-        self.ok.clicked.connect(self._on_accepted)
+        self.ok = primary_button("Use these images", self._on_accepted)
         parts = (form, self.state, self.busy, self.table)
         frame(self, plain(path.name, 80), parts, self.ok)
         resize_within(self, 640, 560)
@@ -216,14 +217,12 @@ class ImagesDialog(QDialog):
 
     def done(self, result: int) -> None:
         """Close, and end the reading in the background."""
-        if self._reading is not None:
-            self._reading.cancel()
+        self._reading.cancel()
         super().done(result)
 
     def _count_labels(self) -> None:
         """Read the labels in another thread."""
-        if self._reading is not None:
-            self._reading.cancel()
+        self._reading.cancel()
         path, kind, column = self._path, self._kind, self.label_column.currentText()
         train = self.split.currentData() == "train"
         self._choices, self._read = {}, _Read(Counter())
@@ -310,7 +309,7 @@ class ImagesDialog(QDialog):
                 text = name if own else self._classes.class_names[labels[name]]
                 self.table.setItem(row, 2, QTableWidgetItem(plain(text, 120)))
                 continue
-            box = _combo(f"Class of {plain(name, 60)}")
+            box = named(QComboBox(), f"Class of {plain(name, 60)}")
             box.setModel(choices)
             self.table.setCellWidget(row, 2, box)
             self._choices[name] = box
@@ -373,11 +372,6 @@ def _head(read: _Read) -> str:
     return f"{plain(read.name, 120)}: {plural(read.n, 'picture')}.{notes} "
 
 
-def _combo(name: str) -> QComboBox:
-    box = named(QComboBox(), name)
-    return box
-
-
 Kind = Literal["folder", "csv", "file"]
 
 DEMO_SPLITS: tuple[tuple[Literal["test", "val", "heldout"], str], ...] = (
@@ -432,7 +426,6 @@ class ImagesChooser(QObject):
         except InputError as error:
             self.failed.emit(error.titled("Could not open the images"))
             return
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self.chosen)
         dialog.open()
 

@@ -364,10 +364,7 @@ class Engine:
             self._all_alike = False
 
     def _compared(
-        self,
-        request: ComparePair,
-        images: Opened[ImageSet],
-        stopped: Callable[[], bool],
+        self, request: ComparePair, images: Opened[ImageSet], stopped: Callable[[], bool]
     ) -> Iterator[object]:
         pairs: list[tuple[Evaluation, PerImage]] = []
         for number, role in enumerate(request.roles):

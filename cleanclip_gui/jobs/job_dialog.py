@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
-from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtWidgets import QDialog, QPushButton, QWidget
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.jobs.job_task import JobTask
-from cleanclip_gui.widgets.controls import BusyRow, Label
-from cleanclip_gui.widgets.dialog_frame import resize_within
+from cleanclip_gui.widgets.controls import BusyRow, Note, push_button
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, resize_within
 from cleanclip_gui.widgets.text import count_text, left_text, plain
 from ml_core.cleaning.recipes import explain
 from ml_core.events import Done, Event, Progress
@@ -20,7 +20,7 @@ from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
 
 
-class JobDialog(QDialog):
+class JobDialog(ClosingDialog):
     """Starts a job, shows it and its result; closing the dialog abandons the job.
 
     ``closed`` is emitted when it is gone; ``failed`` carries an InputError for the window to show;
@@ -46,20 +46,14 @@ class JobDialog(QDialog):
     def __init__(
         self, task: JobTask, title: str, start: str, bar: str, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle(title)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        super().__init__(title, parent)
         task.setParent(self)
         self.task = task
-        self.start = QPushButton(start)
-        self.start.setProperty("primary", True)
-        self.busy = BusyRow(bar)
-        self.state = Label("", "subtle", wrap=True)
-        self.close_button = QPushButton("Close")
+        self.start = push_button(start, self.begin, look="primary")
+        self.busy = BusyRow(bar, self.cancel)
+        self.state = Note("subtle")
+        self.close_button = push_button("Close", self.reject)
         self.locked: list[QWidget] = [self.start]  # while the job runs
-        self.start.clicked.connect(self.begin)
-        self.busy.cancel_clicked.connect(self.cancel)
-        self.close_button.clicked.connect(self.reject)
         task.received.connect(self.take)
         task.ended.connect(self._on_ended)
 
@@ -119,15 +113,14 @@ class JobDialog(QDialog):
     def show_running(self) -> None:
         """Show that the job has begun."""
         self.set_busy(True)
-        self.busy.bar.setRange(0, 1000)
-        self.busy.bar.setValue(0)
+        self.busy.show_share(0.0)
         self.show_state(self.stage_words(Progress("open", 0, 0)))
 
     def take(self, event: Event) -> None:
         """Show an event of the job."""
         if isinstance(event, Progress):
             words, left = self.stage_words(event), left_text(self.task.seconds_left)
-            self.busy.bar.setValue(round(1000 * self.task.fraction))
+            self.busy.show_share(self.task.fraction)
             self.show_doing(f"{words.removesuffix('…')}, {left}" if left else words)
 
     def show_doing(self, words: str) -> None:
@@ -144,7 +137,6 @@ class JobDialog(QDialog):
         """Say how it stands; nothing hides the line."""
         theme.set_property(self.state, "role", role)
         self.state.setText(plain(words, 1000))
-        self.state.setVisible(bool(words))
 
     def set_busy(self, busy: bool) -> None:
         """Lock what is set while the job runs, and show its progress."""

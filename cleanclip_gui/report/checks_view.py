@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.report.sentence_tree import SentenceRow, SentenceTree
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.controls import BusyRow, IconLabel, Label, named
+from cleanclip_gui.widgets.controls import BusyRow, IconLabel, Label, Note, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
 from ml_core.reports.verify.checks import DAMAGED, HOLDS, LEVELS, Check, State
@@ -52,9 +52,8 @@ class ChecksView(QWidget):
         self._picture = IconLabel(28)
         self.title = Label("", "heading", wrap=True)
         self.bundle = Label("", "subtle", wrap=True)
-        self.summary = Label("", wrap=True)
-        self.summary.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.error = Label("", "error", wrap=True)
+        self.summary = Note(selectable=True)
+        self.error = Note("error")
         self.busy = BusyRow("Progress of the verification")
         self.words = Label("", "caption")
         self.card = named(QFrame(), "Result of the verification")
@@ -76,8 +75,8 @@ class ChecksView(QWidget):
         self.tree.show_groups(())
         self.bundle.setText(plain(name, 200))
         self._look("Checking the bundle", "search", "")
-        self.summary.hide()
-        self.error.hide()
+        self.summary.setText("")
+        self.error.setText("")
         self.busy.show()
         self.words.show()
 
@@ -93,10 +92,7 @@ class ChecksView(QWidget):
 
     def show_progress(self, fraction: float | None, words: str) -> None:
         """Show how far it is."""
-        bar = self.busy.bar
-        bar.setRange(0, 0 if fraction is None else 1000)
-        if fraction is not None:
-            bar.setValue(round(1000 * fraction))
+        self.busy.show_share(fraction)
         self.words.setText(words)
 
     def end(self, result: Mapping[str, Any]) -> None:
@@ -105,7 +101,6 @@ class ChecksView(QWidget):
         title, icon, tone = _ENDS.get(code if isinstance(code, int) else DAMAGED, _ENDS[DAMAGED])
         self._look(title, icon, tone)
         self.summary.setText(plain(result.get("summary", ""), 900))
-        self.summary.show()
         self._stop()
         self._show_first_fault()
 
@@ -113,7 +108,6 @@ class ChecksView(QWidget):
         """Show why it did not come to its end."""
         self._look(title, "warning", "")
         self.error.setText(plain(sentence, 900))
-        self.error.setVisible(bool(sentence))
         self._stop()
 
     @property

@@ -26,9 +26,7 @@ from ml_core.reports.record import (
     QuotedClaim,
 )
 
-SECTIONS = (
-    "File safety", "Before", "Scan", "What was done", "After", "Rebound and hold-outs",
-)  # fmt: skip
+SECTIONS = ("File safety", "Before", "Scan", "What was done", "After", "Rebound and hold-outs")
 _SAFETY, _BEFORE, _SCAN, _DONE, _AFTER, _PROOFS = SECTIONS
 _TOPICS: Mapping[str, str] = {
     "safety": _SAFETY, "scan": _SCAN, "training": _DONE, "weights": _DONE, "rebound": _PROOFS,
@@ -173,8 +171,7 @@ class ClaimsView(QWidget):
         super().__init__(parent)
         self._rows: dict[str, ClaimRow] = {}
         self.tree = SentenceTree("Claims of the report", _TITLES, 0, spare=(2, 3))
-        self.basis = Label(_NONE, "subtle", wrap=True)
-        self.basis.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.basis = Label(_NONE, "subtle", wrap=True, selectable=True)
         self.show_button = push_button(_BUTTONS["measurement"], self._on_show_clicked)
         self.show_button.hide()
         column(

@@ -16,7 +16,7 @@ from cleanclip_gui.widgets.controls import TICK, Label, named
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
-from cleanclip_gui.widgets.number_box import ElidingComboBox
+from cleanclip_gui.widgets.number_box import ElidingComboBox, fill
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
@@ -56,8 +56,7 @@ class WriteDialog(FittedDialog):
     def __init__(
         self, keys: Sequence[PublicKey], author: str = "", parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Write a bundle")
+        super().__init__("Write a bundle", parent)
         self._keys = tuple(keys)
         self.folder = QRadioButton("A &folder")
         self.as_zip = QRadioButton("One &zip file, to send")
@@ -78,9 +77,8 @@ class WriteDialog(FittedDialog):
         problem = _sign_problem(keys)
         self.sign.setEnabled(not problem)
         self.sign.setToolTip(problem)
-        self.key = named(ElidingComboBox(), "Key")
-        for key in keys:
-            self.key.addItem(f"{plain(key.name, 60)} ({key.short})", key.key_id)
+        named_keys = [(key.key_id, f"{plain(key.name, 60)} ({key.short})") for key in keys]
+        self.key = fill(named(ElidingComboBox(), "Key"), named_keys)
         self.passphrase = named(QLineEdit(), "Passphrase")
         self.passphrase.setEchoMode(QLineEdit.EchoMode.Password)
         self.passphrase.setPlaceholderText("if it has one")
@@ -92,8 +90,7 @@ class WriteDialog(FittedDialog):
         form.setContentsMargins(theme.px(TICK), 0, 0, 0)
         self.signing.hide()
         self.sign.toggled.connect(self.signing.setVisible)
-        self.ok = primary_button("Choose where to save…")
-        self.ok.clicked.connect(self._on_accepted)
+        self.ok = primary_button("Choose where to save…", self._on_accepted)
         boxes = (self.checkpoints, self.pdf, self.sign)  # each with what is to be known of it
         weights, pdf, sign = (Label(box.toolTip(), "caption", wrap=True) for box in boxes)
         for note in (weights, pdf, sign):
@@ -164,8 +161,7 @@ class VerifyDialog(FittedDialog):
         prompts: Prompts,
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Check against files")
+        super().__init__("Check against files", parent)
         self._bundle = bundle
         form = field_form()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -194,8 +190,7 @@ class VerifyDialog(FittedDialog):
         self.sample = QRadioButton(f"A &sample of {SAMPLE} pictures of each set")
         self.full = QRadioButton("&Every picture")
         self.sample.setChecked(True)
-        self.ok = primary_button("Check")
-        self.ok.clicked.connect(self._on_accepted)
+        self.ok = primary_button("Check", self._on_accepted)
         parts = (Label(_VERIFY_LEAD, wrap=True), form, self.sample, self.full)
         frame(self, plain(Path(bundle).name, 80), parts, self.ok)
         self.resize(620, 0)

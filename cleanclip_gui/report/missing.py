@@ -110,8 +110,7 @@ class MissingList(QWidget):
     requested = Signal(object)
 
     def __init__(self, actions: Actions, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAccessibleName("Missing for a full report")
+        super().__init__(parent, accessibleName="Missing for a full report")
         self._actions = actions
         self._shown: tuple[Missing, ...] | None = None
         self.rows: list[MissingRow] = []

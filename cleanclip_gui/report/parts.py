@@ -15,7 +15,6 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QCheckBox, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.jobs.run_names import read_name, run_name
 from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.session.settings import PastResult
@@ -226,8 +225,7 @@ class PartsList(QWidget):
     picked = Signal(object, bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAccessibleName("What goes into the report")
+        super().__init__(parent, accessibleName="What goes into the report")
         self.rows: dict[Path, PartRow] = {}
         self._none = Label("Nothing was measured and kept yet.", "subtle", wrap=True)
         self._layout = column(self._none, of=self, spacing=theme.SPACE_S)
@@ -394,7 +392,7 @@ def _spec_in_use(
     inputs = cache_dir() / "report" / "inputs"
     try:
         inputs.mkdir(parents=True, exist_ok=True)
-        place = label_set_of(images, inputs)
+        place = images.label_set_in(inputs)
         stamp = None
         if trigger is not None:
             stamp = str(save_trigger(trigger, inputs / trigger.digest)[1])

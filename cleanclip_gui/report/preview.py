@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from html.parser import HTMLParser
 
-from PySide6.QtCore import QEvent, Qt, QUrl
+from PySide6.QtCore import Qt, QUrl
 from PySide6.QtGui import QTextOption
 from PySide6.QtWidgets import QPushButton, QTextBrowser, QWidget
 
@@ -122,7 +122,7 @@ class _Page(QTextBrowser):
         return None
 
 
-class Preview(QWidget):
+class Preview(theme.Themed, QWidget):
     """The page in the window's colours, and a button for the browser.
 
     Parameters
@@ -149,15 +149,10 @@ class Preview(QWidget):
         text = "" if page is None else rich_text(page.decode())
         if text != self._html:
             self._html = text
-            self._fill()
+            self.dress()
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Take the new theme's colours."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._fill()
-
-    def _fill(self) -> None:
+    def dress(self) -> None:
+        """Write the page in the theme's colours, and stay where it is read."""
         at = self.page.verticalScrollBar().value()
         self.page.document().setDocumentMargin(theme.SPACE_M)
         looks = _LOOKS.format(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal
+from PySide6.QtCore import QRect, QSize, Qt, Signal
 from PySide6.QtGui import QFont, QFontMetrics, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.rows_table import Index
 from cleanclip_gui.widgets.text import tip
 
 _PAD = 8  # above and below a sentence together
@@ -45,7 +46,7 @@ def unbroken(text: str) -> str:
     return text.replace(" %", "\N{NO-BREAK SPACE}%").replace("\u2009", "\u202f")
 
 
-class SentenceTree(QTreeWidget):
+class SentenceTree(theme.Themed, QTreeWidget):
     """Groups of rows; one column has sentences and takes what the others leave.
 
     A sentence alone takes the whole width.
@@ -122,7 +123,7 @@ class SentenceTree(QTreeWidget):
                 item.setFirstColumnSpanned(self._wrapped == 0 and not any(row.texts[1:]))
         for head in self._heads():
             head.setExpanded(head.text(0) not in closed)
-        self._tint()
+        self.dress()
         self._hide_columns()
         if key is not None:
             self.select(key)
@@ -149,12 +150,6 @@ class SentenceTree(QTreeWidget):
         """The key of the selected row; None without one."""
         item = self.currentItem()
         return None if item is None else item.data(0, _KEY)
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Take the new theme's colours."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._tint()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Sentences need other heights at another width."""
@@ -205,7 +200,8 @@ class SentenceTree(QTreeWidget):
                 item.setFont(column, _bold())
         return item
 
-    def _tint(self) -> None:
+    def dress(self) -> None:
+        """Take the theme's colours."""
         for item in self._items():
             self._tint_item(item)
 
@@ -240,9 +236,7 @@ class _Delegate(QStyledItemDelegate):
         super().__init__(parent)
         self._wrapped, self._tree = wrapped, parent
 
-    def sizeHint(  # noqa: N802
-        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
-    ) -> QSize:
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # noqa: N802
         """As high as the wrapped text, with some room."""
         hint = super().sizeHint(option, index)
         line = self._tree.fontMetrics().height()

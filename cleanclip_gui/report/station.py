@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from PySide6.QtCore import QSize, Qt, QUrl
-from PySide6.QtGui import QDesktopServices, QShowEvent
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QPushButton, QStackedWidget, QTabWidget, QWidget
 
 from cleanclip_gui import theme, threads
@@ -26,11 +26,11 @@ from cleanclip_gui.report.parts import PartsList, known_reference, reference_spe
 from cleanclip_gui.report.preview import Preview
 from cleanclip_gui.station import AtWork, Context, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
-from cleanclip_gui.widgets.controls import BusyRow, Label, bind, named, push_button
+from cleanclip_gui.widgets.controls import BusyRow, Label, Note, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
-from cleanclip_gui.widgets.prompts import failing
+from cleanclip_gui.widgets.prompts import failing, show_on_desktop
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.atomic import replace_files
 from ml_core.events import Done, Event, Finding
@@ -241,7 +241,7 @@ class ReportStation(QWidget):
             self._fail(f"The page cannot be written: {error.strerror or error}.",
                        "Could not open the report")  # fmt: skip
             return
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+        show_on_desktop(path)
 
     def measure(self) -> None:
         """Measure the suspect, and keep it."""
@@ -312,7 +312,7 @@ class ReportStation(QWidget):
         actions = self.context.actions
         self.parts = PartsList()
         self.missing = MissingList(actions)
-        self.hint = Label("", "caption", wrap=True)
+        self.hint = Note("caption")
         self.write_button = push_button(icon="save", look="primary large")
         self.write_button.setObjectName("report.write_button")
         bind(self.write_button, actions["report.write"], text=True)
@@ -325,10 +325,9 @@ class ReportStation(QWidget):
         self.preview = Preview(browse)
         self.preview.setObjectName("report.page")
         self.drafting_words = Label("", "caption")
-        self.draft_error = Label("", "error", wrap=True)
+        self.draft_error = Note("error")
         self.nothing = Label(_NOTHING, wrap=True)
-        self.written = Label("", wrap=True)
-        self.written.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.written = Label(wrap=True, selectable=True)
         self.show_written = push_button("Show in folder", self._on_show_written)
         self.verify_written = push_button("Verify it now", self._on_verify_written)
         again = bind(push_button(), actions["report.verify_files"], text=True)
@@ -338,8 +337,7 @@ class ReportStation(QWidget):
         self.empty_verify = bind(QPushButton(), actions["report.verify"], text=True)
 
     def _lay_out(self) -> None:
-        self.tabs = QTabWidget()
-        self.tabs.setDocumentMode(True)
+        self.tabs = QTabWidget(documentMode=True)
         self.tabs.tabBar().setDrawBase(False)
         self.tabs.addTab(self.preview, "Page")
         self.tabs.addTab(self.claims, "Claims")
@@ -451,7 +449,6 @@ class ReportStation(QWidget):
         self.preview.show_html(None if draft is None else draft.html)
         error = drafting.error
         self.draft_error.setText("" if error is None else plain(error.sentence, 900))
-        self.draft_error.setVisible(error is not None)
         self.drafting_words.setText(_DRAFTING if drafting.is_busy else "")
         self.nothing.setVisible(self.session.checkpoint is not None and drafting.is_known)
         if self.pages.currentIndex() != CHECKS:
@@ -482,18 +479,13 @@ class ReportStation(QWidget):
             part.setVisible(work is not None or (part is self.busy_words and self._signing))
         if work is not None:
             share, words = progress_of(work)
-            bar = self.busy.bar
-            bar.setRange(0, 0 if share is None else 1000)
-            if share is not None:
-                bar.setValue(round(1000 * share))
+            self.busy.show_share(share)
             self.busy_words.setText(f"{words}…")
         elif self._signing:
             self.busy_words.setText("Signing…")
         own = any(task.is_running for task in self._works())
         taken = is_taken(self.context.device.wanted) and not own
-        hint = _TAKEN if taken and self.drafting.chosen else ""
-        self.hint.setText(hint)
-        self.hint.setVisible(bool(hint))
+        self.hint.setText(_TAKEN if taken and self.drafting.chosen else "")
 
     def _on_missing_wanted(self, gap: Missing) -> None:
         """Do what a line asks for; a run is shown first where its test is asked for."""
@@ -584,9 +576,8 @@ class ReportStation(QWidget):
             return f"{key.public.short} {key.public.name}".rstrip()
 
         tasks.run(
-            work, self._on_signed, self._on_sign_failed, slot="sign",
-            closing_ms=threads.CLOSING_MS,
-        )  # fmt: skip
+            work, self._on_signed, self._on_sign_failed, slot="sign", closing_ms=threads.CLOSING_MS
+        )
 
     def _on_signed(self, who: str) -> None:
         self._signing = False
@@ -606,7 +597,7 @@ class ReportStation(QWidget):
 
     def _on_show_written(self) -> None:
         if self._written is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._written.parent)))
+            show_on_desktop(self._written.parent)
 
     def _on_verify_written(self) -> None:
         if self._written is not None:

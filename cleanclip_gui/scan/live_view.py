@@ -64,8 +64,7 @@ class StageList(QWidget):
     """A line for each stage: done, at work with the time left, or to come."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAccessibleName("Stages of the scan")
+        super().__init__(parent, accessibleName="Stages of the scan")
         self._layout = QGridLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setHorizontalSpacing(theme.SPACE_S)
@@ -130,7 +129,6 @@ class LiveView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.busy = BusyRow("Progress of the scan")
-        self.busy.bar.setRange(0, 1000)
         self.title = Label("", "heading", wrap=True)
         self.stages = StageList()
         self.best = Label("", wrap=True)
@@ -160,7 +158,7 @@ class LiveView(QWidget):
         self, fraction: float, seconds_left: float | None, live: LiveScan, *, ending: bool = False
     ) -> None:
         """How far the whole is."""
-        self.busy.bar.setValue(round(1000 * fraction))
+        self.busy.show_share(fraction)
         self.busy.cancel.setEnabled(not ending)
         if ending:
             self.title.setText("Cancelling…")

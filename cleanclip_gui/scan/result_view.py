@@ -22,6 +22,7 @@ from cleanclip_gui.scan.tables import (
     STARTS,
     SWAP,
     WORDS,
+    Columns,
     ScanTable,
     interval_text,
     overlay_rows,
@@ -33,18 +34,12 @@ from cleanclip_gui.scan.tables import (
     word_rows,
 )
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.controls import Fold, IconLabel, Label
+from cleanclip_gui.widgets.controls import Fold, IconLabel, Label, Note
 from cleanclip_gui.widgets.layout import column, page, row
 from cleanclip_gui.widgets.painted import Cells, Place, blend
+from cleanclip_gui.widgets.rows_table import Row
 from cleanclip_gui.widgets.text import count_text, duration_text, fitting, percent, plain, plural
-from ml_core.detection.scan.records import (
-    Contrast,
-    ModelFacts,
-    Refined,
-    Scan,
-    Verdict,
-    Words,
-)
+from ml_core.detection.scan.records import Contrast, ModelFacts, Refined, Scan, Verdict, Words
 
 # verdict -> icon, tone of the card, role of the title; never a welcome one: nothing is proved.
 LOOKS: dict[Verdict, tuple[str, str, str]] = {
@@ -54,9 +49,7 @@ LOOKS: dict[Verdict, tuple[str, str, str]] = {
     "unknown": ("info", "", "subtle"),
 }
 
-_COLOURS: dict[Verdict, str] = {
-    "found": "danger", "suspicious": "warning", "unknown": "muted"
-}  # fmt: skip
+_COLOURS: dict[Verdict, str] = {"found": "danger", "suspicious": "warning", "unknown": "muted"}
 
 
 class ScanVerdict(QFrame):
@@ -68,13 +61,11 @@ class ScanVerdict(QFrame):
         self.setAccessibleName("Verdict of the scan")
         self.setObjectName("scan.verdict")
         self._picture = IconLabel(34)
-        self.title = Label("", wrap=True)
-        self.figure = Label("", "heading", wrap=True)
-        self.of_clean = Label("", "subtle", wrap=True)
-        self.warnings = Label("", "warning", wrap=True)
+        self.title = Label(wrap=True, selectable=True)
+        self.figure = Note("heading", selectable=True)
+        self.of_clean = Note("subtle", selectable=True)
+        self.warnings = Note("warning", selectable=True)
         lines = (self.title, self.figure, self.of_clean, self.warnings)
-        for label in lines:
-            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         row(
             (self._picture, Qt.AlignmentFlag.AlignTop),
             (column(*lines, acts, spacing=theme.SPACE_S), 1), of=self, margins=theme.SPACE_L,
@@ -97,11 +88,10 @@ class ScanVerdict(QFrame):
         self.setAccessibleDescription(plain(f"{judgement.title}. {self.figure.text()}", 600))
 
 
-def _set_lines(label: Label, sentences: Sequence[str], before: str = "") -> None:
+def _set_lines(label: Note, sentences: Sequence[str], before: str = "") -> None:
     label.setText(
         "\n".join(f"{before}{plain(sentence, 900)}" for sentence in sentences if sentence)
     )
-    label.setVisible(bool(label.text()))
 
 
 def figure_text(scan: Scan) -> str:
@@ -216,17 +206,25 @@ class Section(QFrame):
         self.setProperty("card", True)
         self.setAccessibleName(title)
         self.title = Label(title, "heading", wrap=True)
-        self.caption = Label(caption, "caption", wrap=True)
+        self.caption = Note("caption")
         rest = (None,) if stretch else ()
         column(
             self.title, self.caption, *parts, *rest, of=self, margins="card", spacing=theme.SPACE_S
         )
-        self.caption.setVisible(bool(caption))
-
-    def explain(self, caption: str) -> None:
-        """Say something else below the heading."""
         self.caption.setText(caption)
-        self.caption.setVisible(bool(caption))
+
+
+class TableSection(Section):
+    """A section with a table, hidden while that has no rows; parameters as of a `ScanTable`."""
+
+    def __init__(self, title: str, caption: str, columns: Columns, texts: int = 1) -> None:
+        self.table = ScanTable(title, columns, texts)
+        super().__init__(title, caption, self.table)
+
+    def show_rows(self, rows: Sequence[Row]) -> None:
+        """Show other rows."""
+        self.table.show_rows(rows)
+        self.setVisible(bool(rows))
 
 
 class _Beside(QWidget):
@@ -263,23 +261,22 @@ class ResultView(QWidget):
         self.stamped_section = Section("The found trigger on pictures", "", self.stamped)
         self.map = PositionMap()
         self.pointed = Label("", "caption", wrap=True)
-        self.refined = Label("", wrap=True)
+        self.refined = Label(wrap=True, selectable=True)
         self.map_section = Section(
             "Where it works",
             "Per cent of the pictures that become the class with the patch at each place. The "
             "place with the frame is measured again on held-out pictures.",
             _Beside(self.map, self.pointed, self.refined),
-        )  # fmt: skip
+        )
         self.patches = PictureGrid("Found patches", _PATCH, 3)
         self.starts = ScanTable("Starts of the patch searches", STARTS, 2)
         self.patches_section = Section("Patches", "", self.patches, self.starts)
-        self.probes = ScanTable("Known triggers", PROBES, 2)
-        self.probes_section = Section(
+        self.probes = TableSection(
             "Known triggers",
             "Fixed triggers, unchanged. Only what works on this checkpoint and not on the "
             "reference counts.",
-            self.probes,
-        )
+            PROBES, 2,
+        )  # fmt: skip
         self.pull = PullChart()
         self.pull_section = Section(
             "Classes the model leans to",
@@ -287,35 +284,26 @@ class ResultView(QWidget):
             "judges nothing.",
             self.pull,
         )
-        self.overlays = ScanTable("Overlays", OVERLAYS)
-        self.overlays_section = Section(
+        self.overlays = TableSection(
             "Overlays, warps and large patches",
             "A high rate alone says nothing: what counts is the gap to the reference.",
-            self.overlays,
+            OVERLAYS,
         )
-        self.thorough = ScanTable("Overlays for every class", OVERLAYS)
-        self.thorough_section = Section("Overlays for every class", "", self.thorough)
-        self.swap = ScanTable("Encoders exchanged", SWAP, 2)
-        self.words = ScanTable("Words in prompts", WORDS, 2)
-        self.swap_section = Section(
+        self.thorough = TableSection("Overlays for every class", "", OVERLAYS)
+        self.swap = TableSection(
             "Encoders exchanged",
             "The found trigger, with the encoders of the two models exchanged. The rate follows "
             "the encoder that carries the trigger.",
-            self.swap,
+            SWAP, 2,
         )  # fmt: skip
-        self.words_section = Section("Words in prompts", "", self.words)
-        self.weights = Label("", wrap=True)
+        self.words = TableSection("Words in prompts", "", WORDS, 2)
+        self.weights = Label(wrap=True, selectable=True)
         self.weights_section = Section("Changed weights", "", self.weights)
-        self.facts = Label("", wrap=True)
+        self.facts = Label(wrap=True, selectable=True)
         self.facts_section = Section("What is needed to repeat it", "", self.facts)
-        self.reasons = Label("", wrap=True)
-        self.searched = Label("", "subtle", wrap=True)
-        self.not_searched = Label("", "subtle", wrap=True)
-        for label in (
-            self.refined, self.weights, self.facts, self.reasons, self.searched, self.not_searched,
-        ):  # fmt: skip
-            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            label.setMinimumWidth(1)
+        self.reasons = Note(selectable=True)
+        self.searched = Note("subtle", selectable=True)
+        self.not_searched = Note("subtle", selectable=True)
         scope = row(
             (Section("Searched", "", self.searched, stretch=True), 1),
             (Section("Not searched", "", self.not_searched, stretch=True), 1),
@@ -323,8 +311,8 @@ class ResultView(QWidget):
         )
         details = page(
             Section("Why", "", self.reasons), self.patches_section, self.map_section,
-            self.probes_section, self.pull_section, self.overlays_section, self.thorough_section,
-            self.words_section, self.swap_section, self.weights_section, self.facts_section,
+            self.probes, self.pull_section, self.overlays, self.thorough, self.words, self.swap,
+            self.weights_section, self.facts_section,
             spacing=theme.SPACE_M,
         )  # fmt: skip
         self.details = Fold("Details", details)
@@ -359,27 +347,23 @@ class ResultView(QWidget):
         self.map_section.setVisible(refined is not None)
         probes = stages.probes.rows if stages.probes is not None else ()
         self.probes.show_rows([probe_row(k, row) for k, row in enumerate(probes)])
-        self.probes_section.setVisible(bool(probes))
         self.pull.show_pull(stages.pull)
         self.pull_section.setVisible(stages.pull is not None)
         overlays = stages.overlays.rows if stages.overlays is not None else ()
         self.overlays.show_rows(overlay_rows(overlays))
-        self.overlays_section.setVisible(bool(overlays))
         thorough = stages.thorough
         self.thorough.show_rows(overlay_rows(thorough.rows if thorough is not None else ()))
-        self.thorough_section.setVisible(thorough is not None)
         if thorough is not None:
-            self.thorough_section.explain(
+            self.thorough.setVisible(True)
+            self.thorough.caption.setText(
                 f"{plural(thorough.classes, 'class', 'classes')} searched; the strongest of the "
                 "last round are listed."
             )
         swap, words = stages.swap, stages.words
         self.swap.show_rows(swap_rows(swap.rows if swap is not None else ()))
-        self.swap_section.setVisible(swap is not None and bool(swap.rows))
         self.words.show_rows(word_rows(words.rows if words is not None else ()))
-        self.words_section.setVisible(words is not None and bool(words.rows))
         if words is not None:
-            self.words_section.explain(words_text(words))
+            self.words.caption.setText(words_text(words))
         self._show_weights(scan)
         self.facts.setText(facts_text(scan))
 
@@ -396,7 +380,7 @@ class ResultView(QWidget):
         cells = [] if stamped is None else stamped_cells(stamped)
         self.stamped.show_cells(cells)
         self.stamped.setVisible(bool(cells))
-        self.stamped_section.explain(
+        self.stamped_section.caption.setText(
             "Each picture without and with the trigger. Below it: what the open checkpoint "
             "predicts for both." if cells
             else why_not
@@ -421,7 +405,7 @@ class ResultView(QWidget):
                 cells.append(
                     PictureCell(((picture * 255 + 0.5).astype(np.uint8),), lines, marked=agrees)
                 )
-            self.patches_section.explain(
+            self.patches_section.caption.setText(
                 f"{chosen.agreeing} of {len(chosen.starts)} starts with {chosen.side} px "
                 f"({percent(chosen.area)} of the "
                 f"picture{', each at one place' * (chosen.loss == 'place')}) lead to "

@@ -6,21 +6,20 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QCheckBox, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
-from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.scan.live_view import HELP, stage_title
 from cleanclip_gui.scan.scanning import folder_of, stages_done
 from cleanclip_gui.session import Session, ShownCheckpoint
-from cleanclip_gui.widgets.controls import Fold, Label
+from cleanclip_gui.widgets.controls import Fold, Label, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.form import Form
 from cleanclip_gui.widgets.layout import column, page
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
-from cleanclip_gui.widgets.number_box import ElidingComboBox
+from cleanclip_gui.widgets.number_box import ElidingComboBox, fill
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import fitting, percent, plain, plural
@@ -88,12 +87,11 @@ class ScanReference(QWidget):
         self._repository = ""
         self._chosen_by_user = False
         self.dialog: HubDialog | None = None
-        self.kind = ElidingComboBox()
-        self.kind.setAccessibleName("Reference")
+        self.kind = named(ElidingComboBox(), "Reference")
         self.kind.setMinimumContentsLength(12)
         self.edit = PathEdit("Reference checkpoint", "Checkpoint file or folder")
-        self.browse = QPushButton("Choose…")
-        self.fetch = QPushButton("Fetch…")
+        self.browse = push_button("Choose…", partial(self.edit.choose, self._ask_for_file))
+        self.fetch = push_button("Fetch…", self._on_fetch_clicked)
         self.help = Label("", "caption", wrap=True)
         self._own = FoldingRow((self.edit, self.browse))
         column(
@@ -103,8 +101,6 @@ class ScanReference(QWidget):
         self.kind.currentIndexChanged.connect(self._on_changed)
         self.kind.activated.connect(self._on_activated)
         self.edit.textChanged.connect(self._on_changed)
-        self.browse.clicked.connect(partial(self.edit.choose, self._ask_for_file))
-        self.fetch.clicked.connect(self._on_fetch_clicked)
         self.offer(None)
 
     def offer(self, suspect: ShownCheckpoint | None, studio: str = "", clean: str = "") -> None:
@@ -133,14 +129,10 @@ class ScanReference(QWidget):
         if repository:
             entries.append((PARENT, f"Public parent: {repository}"))
         entries += [(OWN, "A file of my own"), (NONE, "None")]
-        with QSignalBlocker(self.kind):
-            self.kind.clear()
-            for name, text in entries:
-                self.kind.addItem(text, name)
-            usual = next((k for k, _ in entries if k in (TWIN, STUDIO, CLEAN)), NONE)
-            wish = before if self._chosen_by_user else usual
-            number = self.kind.findData(wish)
-            self.kind.setCurrentIndex(number if number >= 0 else self.kind.findData(usual))
+        kinds = [kind for kind, _ in entries]
+        usual = next((kind for kind in kinds if kind in (TWIN, STUDIO, CLEAN)), NONE)
+        wish = before if self._chosen_by_user else usual
+        fill(self.kind, entries, wish if wish in kinds else usual)
         self._on_changed()
 
     @property
@@ -248,8 +240,7 @@ class ScanSetup(QWidget):
         *,
         new_dialog: Callable[..., HubDialog] = HubDialog,
     ) -> None:
-        super().__init__(parent)
-        self.setAccessibleName("Set-up of the scan")
+        super().__init__(parent, accessibleName="Set-up of the scan")
         self.reference = ScanReference(prompts, new_dialog=new_dialog)
         self.stages: dict[Stage, QCheckBox] = {}
         self.form = Form(ScanSpec, "starts", "search", "held_out", "seed", width=144, aligned=True)
@@ -335,7 +326,8 @@ class ScanSetup(QWidget):
         folder = Path(spec.output_dir)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            return spec.model_copy(update={"label_set": label_set_of(session.images, folder)})
+            label_set = "demo" if session.images is None else session.images.label_set_in(folder)
+            return spec.model_copy(update={"label_set": label_set})
         except OSError as error:
             raise InputError(
                 f"The scan's folder {folder.name} cannot be written: {error.strerror}."

@@ -12,13 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QHideEvent, QShowEvent
-from PySide6.QtWidgets import (
-    QGridLayout,
-    QListWidget,
-    QListWidgetItem,
-    QStackedWidget,
-    QWidget,
-)
+from PySide6.QtWidgets import QGridLayout, QListWidget, QListWidgetItem, QStackedWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command
@@ -27,13 +21,7 @@ from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.scan.live_view import HELP, LiveView, stage_title
 from cleanclip_gui.scan.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.scan.result_view import ResultView
-from cleanclip_gui.scan.scanning import (
-    Estimating,
-    LiveScan,
-    Scanning,
-    estimate_folder,
-    scans_dir,
-)
+from cleanclip_gui.scan.scanning import Estimating, LiveScan, Scanning, estimate_folder, scans_dir
 from cleanclip_gui.scan.setup import NONE, OWN, ScanSetup
 from cleanclip_gui.scan.stamping import Stamped, Stamping
 from cleanclip_gui.scan.tables import csv_rows
@@ -41,7 +29,7 @@ from cleanclip_gui.session.records import JobState, RunProgress
 from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.station import AtWork, Context, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
-from cleanclip_gui.widgets.controls import Label, bind, named, push_button
+from cleanclip_gui.widgets.controls import Label, Note, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.prompts import failing, save_chart
@@ -62,8 +50,7 @@ class PlannedStages(QWidget):
     """The planned stages, a line for each: its title, and what it does."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAccessibleName("Stages that will be run")
+        super().__init__(parent, accessibleName="Stages that will be run")
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setHorizontalSpacing(theme.SPACE_M)
@@ -187,12 +174,12 @@ class ScanStation(QWidget):
                 "", 1, lambda: self._shown_scan() is not None, needs="Needs the result of a scan.",
             ),
             Command(
-                "scan.try", "&Try in Studio", "&Scan", self.try_in_studio,
+                "scan.try", "&Try in Studio", "&Scan", partial(self._hand_over, "studio"),
                 "Put the found trigger on pictures in Studio.", "studio", "Ctrl+Shift+Y", 2,
                 self._can_hand_over, needs=needs,
             ),
             Command(
-                "scan.clean", "Clean &with it", "&Scan", self.clean_with_it,
+                "scan.clean", "Clean &with it", "&Scan", partial(self._hand_over, "clean"),
                 "Take the found trigger and its class to Clean: methods that need a trigger train "
                 "against it, all others and the proofs measure it.", "clean", "Ctrl+Shift+W", 2,
                 self._can_hand_over, needs=needs,
@@ -240,12 +227,11 @@ class ScanStation(QWidget):
 
     # What the user does
 
-    def start(self) -> None:
-        """Begin a scan with the settings, or continue the cancelled one."""
-        self._start()
+    def start(self, *, anyway: bool = False) -> None:
+        """Begin a scan with the settings, or continue the cancelled one.
 
-    def _start(self, *, anyway: bool = False) -> None:
-        """Begin the scan; ``anyway`` allows a model that names hardly any picture correctly."""
+        ``anyway`` allows a model that names hardly any picture correctly.
+        """
         if not self._can_start():
             return
         self.shell.station_wanted.emit(self.id)
@@ -333,14 +319,6 @@ class ScanStation(QWidget):
                 save_chart(self.result, partial(to_csv, csv_rows(scan)), path)
             self.shell.logged.emit(f"Saved {plain(path.name, 80)}.")
 
-    def try_in_studio(self) -> None:
-        """Put the found trigger on Studio's canvas, aimed at its class."""
-        self._hand_over("studio")
-
-    def clean_with_it(self) -> None:
-        """Put the found trigger into the session, and show Clean."""
-        self._hand_over("clean")
-
     def _hand_over(self, station: str) -> None:
         scan, trigger, target = self._shown_scan(), self._trigger, self._target()
         if scan is None or scan.found is None or trigger is None:
@@ -366,15 +344,15 @@ class ScanStation(QWidget):
         self.start_button = bind(start, actions["scan.start"], text=True)
         self.start_button.setObjectName("scan.start_button")
         self.estimate_button = bind(push_button("Estimate"), actions["scan.estimate"])
-        self.warning = Label("", "warning", wrap=True)
+        self.warning = Note("warning")
         self.doctor_button = push_button("Loader doctor…")
         if "file.doctor" in actions.by_id:
             bind(self.doctor_button, actions["file.doctor"], text=True)
         self.cancel_estimate = push_button(
             "Cancel", self.estimating.cancel, name="Cancel the estimate"
         )
-        self.hint = Label("", "caption", wrap=True)
-        self.estimate_label = Label("", "caption", wrap=True)
+        self.hint = Note("caption")
+        self.estimate_label = Note("caption")
         self.earlier_title = Label("Scans of this checkpoint", "field", wrap=True)
         self.earlier = named(QListWidget(), "Scans of this checkpoint")
         self.earlier.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -392,7 +370,7 @@ class ScanStation(QWidget):
         self.live = LiveView()
         self.result = ResultView(acts)
         self.result.setObjectName("scan.result")
-        self.ended = Label("", wrap=True)
+        self.ended = Note()
         self.planned = PlannedStages()
         self.examples = PictureGrid("Examples of what is searched", _EXAMPLE, 1, abreast=2)
         self.open_button = bind(push_button(), actions["scan.open"], text=True, icon=True)
@@ -403,9 +381,8 @@ class ScanStation(QWidget):
         for scroll in self._scrolls:
             self.pages.addWidget(scroll)
         self.columns = Columns(
-            self._left_side(), self.pages, None, ROOM,
-            self.context.settings, self.id,
-        )  # fmt: skip
+            self._left_side(), self.pages, None, ROOM, self.context.settings, self.id
+        )
         row(self.columns, of=self, margins=theme.SPACE_M)
 
     def _left_side(self) -> QWidget:
@@ -422,7 +399,6 @@ class ScanStation(QWidget):
         return card(scrolling(page(self.setup, below, None, spacing=0)), margins=1)
 
     def _ready_page(self) -> QWidget:
-        self.ended.hide()
         about = card(
             self.ended, Label(self.question, "title", wrap=True), Label(_LEAD, wrap=True),
             self.examples, Label("What will be done, in this order", "heading", wrap=True),
@@ -491,7 +467,6 @@ class ScanStation(QWidget):
         """Say what speaks against a scan before it begins."""
         warning = "" if self.scanning.is_running else self.setup.warning(self.session)
         self.warning.setText(warning)
-        self.warning.setVisible(bool(warning))
         can_help = "file.doctor" in self.context.actions.by_id
         self.doctor_button.setVisible(bool(warning) and can_help)
 
@@ -503,13 +478,13 @@ class ScanStation(QWidget):
         if not hint and not self.scanning.is_running and not estimating.is_running:
             hint = _TAKEN if is_taken(device) else self.setup.hint(self.session, device)
         self._warn()
-        self.hint.setText(hint)
-        self.hint.setVisible(bool(hint) and not self.scanning.is_running)
+        self.hint.setText("" if self.scanning.is_running else hint)
         self.planned.show_stages(self.setup.chosen_stages())
         self.setup.setEnabled(not self.scanning.is_running)
         theme.set_property(self.estimate_label, "role", "error" if estimating.failed else "caption")
-        self.estimate_label.setText(plain(estimating.text, 1000))
-        self.estimate_label.setVisible(bool(estimating.text) and not self.scanning.is_running)
+        self.estimate_label.setText(
+            "" if self.scanning.is_running else plain(estimating.text, 1000)
+        )
         self.estimate_button.setVisible(not estimating.is_running)
         self.cancel_estimate.setVisible(estimating.is_running)
         self._prepare()
@@ -574,7 +549,7 @@ class ScanStation(QWidget):
             self.session.show_job(self.id, JobState(str(folder), status))
         self._refresh()
         if last.error_code == "unfit" and self._scans_anyway(last.error):
-            self._start(anyway=True)
+            self.start(anyway=True)
 
     def _scans_anyway(self, why: str) -> bool:
         """Ask whether to search a model that a scan cannot judge."""
@@ -587,7 +562,6 @@ class ScanStation(QWidget):
         """Say how the last scan ended, above the page without a result."""
         theme.set_property(self.ended, "role", "error" if error else "subtle")
         self.ended.setText(plain(words, 1000))
-        self.ended.setVisible(bool(words))
 
     def _show_result(self, folder: Path, scan: Scan) -> None:
         patches: list[NDArray[np.float32]] = []

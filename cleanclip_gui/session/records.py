@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from psygnal import SignalGroupDescriptor
 
 from cleanclip_gui.session.settings import PastResult
+from ml_core.atomic import replace_files
 from ml_core.cleaning.pretraining import UNKNOWN, Pretraining
+from ml_core.data.labels import label_sets, load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import Verdict
 from ml_core.evaluation.records import Evaluation
@@ -89,6 +91,21 @@ class ImagesState:
             f"A scan needs 144 pictures, 16 to search on and 128 others to measure on; there are "
             f"{self.n}. Choose a larger image set."
         )
+
+    def label_set_in(self, folder: Path) -> str:
+        """Name of the built-in label set, or a file in ``folder`` with the classes.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        for name in label_sets():
+            if load_label_set(name).class_names == self.class_names:
+                return name
+        path = folder / "classes.txt"
+        replace_files({path: ("\n".join(self.class_names) + "\n").encode()})
+        return str(path)
 
     def first_to_flip(self, target: int) -> int:
         """Number of the first picture that is not of the target class; 0 if there is none."""

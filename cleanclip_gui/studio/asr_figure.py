@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import faded, track_colour, triggered_colour
-from cleanclip_gui.widgets.controls import ElidedLabel, Label, named, push_button
+from cleanclip_gui.widgets.controls import ElidedLabel, Label, Note, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.painted import Painted
@@ -104,10 +104,6 @@ class Fact(QWidget):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             layout.addWidget(label)
 
-    def set_name(self, name: str) -> None:
-        """Call the number something else."""
-        self.caption.setText(name)
-
     def show_value(self, text: str, remark: str = "", *, number: bool = True) -> None:
         """Show a number; words if there is not a number."""
         role = "figureSmall" if number else "subtle"
@@ -162,15 +158,10 @@ class AsrFigure(QFrame):
         self.status = Label("", "badge")
         self.figure = named(Label(NOT_MEASURED, "figure"), "Attack success rate")
         self.track = IntervalTrack()
-        self.caption = Label("", "caption")
-        self.caption.setWordWrap(True)
-        self.only = Label(_ONLY, "caption", wrap=True)
-        self.only.hide()
-        self.guessing = Label("", "warning", wrap=True)
-        self.guessing.hide()
-        self.note = Label("", "warning")
-        self.note.setWordWrap(True)
-        self.note.hide()
+        self.caption = Label("", "caption", wrap=True)
+        self.only = Note("caption")
+        self.guessing = Note("warning")
+        self.note = Note("warning")
         self.ca = Fact("Clean accuracy", "How often the true label is predicted without trigger.")
         self.poisoned = Fact(
             "Poisoned accuracy",
@@ -225,11 +216,6 @@ class AsrFigure(QFrame):
             for name, button in self.role_buttons.items():
                 button.setChecked(name == role)
 
-    def set_note(self, text: str) -> None:
-        """Say why nothing moves, e.g. that a job owns the device."""
-        self.note.setText(text)
-        self.note.setVisible(bool(text))
-
     def set_evaluation(
         self, evaluation: Evaluation | None, *, stale: bool = False, whole: bool = True
     ) -> None:
@@ -262,14 +248,14 @@ class AsrFigure(QFrame):
     def _show_doubts(self, e: Evaluation | None) -> None:
         """What the numbers do not say: of other triggers, or of a model that only guesses."""
         low = e is not None and e.asr_excl is not None and e.asr_excl < _LOW
-        self.only.setVisible(low)
-        guesses = e is not None and near_chance(e.ca_interval, self.target.count())
-        if guesses and e is not None:
-            self.guessing.setText(
+        self.only.setText(_ONLY if low else "")
+        doubt = ""
+        if e is not None and near_chance(e.ca_interval, self.target.count()):
+            doubt = (
                 f"Clean accuracy is close to guessing ({percent(1 / self.target.count())}): the "
                 "model does not work on these images and classes, and the other numbers say little."
             )
-        self.guessing.setVisible(guesses)
+        self.guessing.setText(doubt)
 
     def _show_rate(self, e: Evaluation | None) -> None:
         """The figure, its line and its caption."""

@@ -13,11 +13,11 @@ from PySide6.QtWidgets import QWidget
 from cleanclip_gui.inference.questions import Pair
 from cleanclip_gui.session import ImagesState
 from cleanclip_gui.station import Context
+from cleanclip_gui.widgets.prompts import failing
 from ml_core.evaluation.breakdown import Breakdown
 from ml_core.evaluation.embedding_map import EmbeddingMap
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.exports import save_export, to_csv
-from ml_core.reading.errors import InputError
 
 
 def ask_and_save(
@@ -43,11 +43,9 @@ def ask_and_save(
         Writes the file; may raise InputError.
     """
     path = context.prompts.save_file(parent, title, name, kinds)
-    if path:
-        try:
+    with failing(context.shell.failed, "Could not save the file"):
+        if path:
             write(Path(path))
-        except InputError as error:
-            context.shell.failed.emit(error.titled("Could not save the file"))
 
 
 def save_table(path: Path, rows: Iterable[Sequence[object]], record: dict[str, Any]) -> None:

@@ -10,9 +10,7 @@ from PySide6.QtCore import QModelIndex, QObject, QSize, Qt, Signal
 from PySide6.QtGui import QFont, QIcon, QImage, QPixmap
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QDialog,
     QHeaderView,
-    QLineEdit,
     QPushButton,
     QTreeWidget,
     QTreeWidgetItem,
@@ -29,8 +27,8 @@ from cleanclip_gui.inference.questions import (
 )
 from cleanclip_gui.station import Context
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import BusyRow, Label, named, push_button
-from cleanclip_gui.widgets.dialog_frame import resize_within
+from cleanclip_gui.widgets.controls import BusyRow, Label, Note, named, push_button, search_field
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, primary_button, resize_within
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.pictures import rgba_to_image
 from cleanclip_gui.widgets.text import percent, plain, tip
@@ -60,7 +58,7 @@ class LibraryEntry:
     takes_file: bool = False
 
 
-class TriggerLibrary(QDialog):
+class TriggerLibrary(ClosingDialog):
     """``chosen(key, add)`` puts a trigger on the canvas alone, or with what is there.
 
     ``file_wanted(key)`` asks for the file that makes it the published one. ``measure_wanted`` asks
@@ -74,14 +72,11 @@ class TriggerLibrary(QDialog):
     delete_wanted = Signal(str)
 
     def __init__(self, entries: tuple[LibraryEntry, ...], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Trigger library")
+        super().__init__("Trigger library", parent)
         self._entries: dict[str, LibraryEntry] = {}
         self._groups: dict[str, QTreeWidgetItem] = {}
         self.items: dict[str, QTreeWidgetItem] = {}  # lines of the tree, by key
-        self.search = named(QLineEdit(), "Search the library")
-        self.search.setPlaceholderText("Search by name or paper")
-        self.search.setClearButtonEnabled(True)
+        self.search = search_field("Search the library", "Search by name or paper")
         self.tree = named(QTreeWidget(), "Triggers")
         self.tree.setHeaderLabels(["Trigger", "ASR", "Source", "Size"])
         self.tree.setRootIsDecorated(False)
@@ -100,21 +95,18 @@ class TriggerLibrary(QDialog):
             tip="Measure the attack success rate of every trigger in the list",
         )  # fmt: skip
         self.measure.hide()
-        self.busy = BusyRow("Triggers measured")
+        self.busy = BusyRow("Triggers measured", self.cancel_wanted)
         self.busy.hide()
-        self.busy.cancel_clicked.connect(self.cancel_wanted)
-        self.scan_summary = Label("", "subtle", wrap=True)
-        self.scan_summary.hide()
-        self.use = push_button("Use", self._on_use, look="primary")
-        self.use.setDefault(True)
-        self.add = push_button("Combine with current trigger", self._on_add)
+        self.scan_summary = Note("subtle")
+        self.use = primary_button("Use", partial(self._choose, False))
+        self.add = push_button("Combine with current trigger", partial(self._choose, True))
         self.file = push_button("With its file…", self._on_file)
         self.delete = push_button("Delete", self._on_delete, look="danger")
         close = push_button("Close", self.reject)
         self._lay_out(close)
         self.search.textChanged.connect(self._filter)
         self.tree.currentItemChanged.connect(self._on_current)
-        self.tree.itemActivated.connect(self._on_use)
+        self.tree.itemActivated.connect(partial(self._choose, False))
         self.set_entries(entries)
         resize_within(self, 760, 560)
 
@@ -170,10 +162,6 @@ class TriggerLibrary(QDialog):
 
     # What a scan of the whole library finds
 
-    def offer_measuring(self, can: bool) -> None:
-        """Offer to measure all, where a checkpoint and images are open."""
-        self.measure.setVisible(can)
-
     def set_picture(self, key: str, picture: QImage) -> None:
         """Show what a trigger does to the selected picture."""
         ratio = self.devicePixelRatioF()
@@ -204,8 +192,7 @@ class TriggerLibrary(QDialog):
         """Show how many triggers are measured; 0 of 0 ends it."""
         self.busy.setVisible(total > 0)
         self.measure.setEnabled(total == 0)
-        self.busy.bar.setRange(0, max(total, 1))
-        self.busy.bar.setValue(done)
+        self.busy.show_share(done / max(total, 1))
 
     def sort_by_rate(self) -> None:
         """List what was measured first, the highest rate on top, and say what it means."""
@@ -225,7 +212,6 @@ class TriggerLibrary(QDialog):
                 f"Highest: {plain(self._entries[top].name, 60)}, {percent(self._rates[top][0])}. "
                 "Low rates hold for these triggers and this target only."
             )
-            self.scan_summary.show()
             self.mark(top if marked is None else marked.key)
 
     def mark(self, key: str) -> None:
@@ -264,14 +250,9 @@ class TriggerLibrary(QDialog):
         self.file.setVisible(entry is not None and entry.takes_file)
         self.delete.setVisible(entry is not None and entry.own)
 
-    def _on_use(self, *_: object) -> None:
+    def _choose(self, add: bool, *_: object) -> None:
         if self.current is not None:
-            self.chosen.emit(self.current.key, False)
-            self.accept()
-
-    def _on_add(self) -> None:
-        if self.current is not None:
-            self.chosen.emit(self.current.key, True)
+            self.chosen.emit(self.current.key, add)
             self.accept()
 
     def _on_file(self) -> None:
@@ -325,11 +306,11 @@ class LibraryScan(QObject):
         self._dialog, self._make, self._keys = dialog, make, keys
         self._n = images_each(rate)
         self._waiting: list[str] = []
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
         dialog.measure_wanted.connect(self.start)
         dialog.cancel_wanted.connect(self.cancel)
         dialog.finished.connect(self.cancel)
-        dialog.offer_measuring(self._session.can_measure)
+        dialog.measure.setVisible(self._session.can_measure)
         if self._session.can_measure:
             self._draw()
 
@@ -362,9 +343,8 @@ class LibraryScan(QObject):
 
     def cancel(self) -> None:
         """End after the batch in flight; what was measured stays."""
-        if self._ticket is not None:
+        if self._ticket.is_open:
             self._ticket.cancel()
-            self._ticket = None
             self._finish()
 
     def _next(self) -> None:
@@ -381,7 +361,6 @@ class LibraryScan(QObject):
             failed = partial(self._on_failed, key)
             self._ticket = self._inference.ask(question, answered, failed, slot=SLOT)
             return
-        self._ticket = None
         self._finish()
 
     def _finish(self) -> None:

@@ -155,15 +155,14 @@ class LiveLoop(QObject):
         self.rate = 0.0
         self._own_seconds = math.inf  # of the processor for a picture, the least seen
         self._templates = 0  # of what is on show, where that is not all of them
-        self._texts: Ticket | None = None
+        self._texts = Ticket.closed()
         self._texts_asked: EmbedTexts | None = None
         # An evaluation, and the images of its first result.
         self._first: tuple[Evaluate | None, int] = (None, 0)
         self._pace = QElapsedTimer()
         self._processor = 0.0  # seconds of the process as the pace began
         self._since = QElapsedTimer()
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
+        self._timer = QTimer(self, singleShot=True)
         self._timer.timeout.connect(self.send)
 
     @property
@@ -267,8 +266,7 @@ class LiveLoop(QObject):
     def start_over(self) -> None:
         """Another model or set: forget the numbers, await none, and ask for new ones."""
         self._cancel()
-        if self._texts is not None:
-            self._texts.cancel()
+        self._texts.cancel()
         self._templates = 0
         self.forget_pace()
         self._session.evaluation = None
@@ -382,7 +380,7 @@ class LiveLoop(QObject):
     def _embed_texts(self, estimated: Evaluate | Predict) -> None:
         """Embed all class texts when idle, then measure everything anew."""
         asked, text = self._texts_asked, "" if estimated.trigger is None else estimated.trigger.text
-        if self._texts is not None and self._texts.is_open and asked is not None:
+        if self._texts.is_open and asked is not None:
             before = "" if asked.trigger is None else asked.trigger.text
             if (asked.role, before) == (estimated.role, text):
                 return
@@ -477,7 +475,7 @@ class VisibleLabels(QObject):
         super().__init__(gallery)
         self._session, self._inference = session, inference
         self._live, self._gallery = live, gallery
-        self._ticket: Ticket | None = None  # of the question that is out
+        self._ticket = Ticket.closed()  # of the question that is out
         self._tried: set[int] = set()  # of the present question; broken pictures never answer
         live.paced.connect(self.ask)  # a smaller sample than what is on show is not `evaluated`
         live.became_stale.connect(self.forget)
@@ -487,7 +485,7 @@ class VisibleLabels(QObject):
     def ask(self, *_: object) -> None:
         """Ask about the selected image and those on screen that are not known yet."""
         session, live = self._session, self._live
-        out = self._ticket is not None and self._ticket.is_open
+        out = self._ticket.is_open
         if out or live.one_image or live.stale or live.seconds <= LOOK_SECONDS:
             return
         if session.images is None or session.shown is None:
@@ -502,8 +500,7 @@ class VisibleLabels(QObject):
 
     def forget(self) -> None:
         """Drop the question under way: the question has changed."""
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
         self._tried.clear()
 
     def _on_looked(self, result: Looked) -> None:
@@ -537,12 +534,10 @@ class AutoSpeed(QObject):
         super().__init__(live)
         self._session, self._inference, self._live = session, inference, live
         self._settings = settings
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
         self._known: tuple[str | None, str] | None = None  # checkpoint and device
         self._again = False  # the numbers on show are of other settings
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_IDLE_MS)
+        self._timer = QTimer(self, singleShot=True, interval=_IDLE_MS)
         self._timer.timeout.connect(self.measure)
         live.evaluated.connect(self._on_evaluated)
         live.became_stale.connect(self._cancel)
@@ -584,8 +579,7 @@ class AutoSpeed(QObject):
 
     def _cancel(self) -> None:
         self._timer.stop()
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
 
     def choose_again(self) -> None:
         """Threads or precision were changed: find what is fastest now, then measure with it."""

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDialog, QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
+from PySide6.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import TellDetails
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_table
 from cleanclip_gui.widgets.controls import Label, named, push_button
-from cleanclip_gui.widgets.dialog_frame import resize_within
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, resize_within
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, percent, plain, plural, tip
 from ml_core.reading.errors import InputError
@@ -25,7 +25,7 @@ _LONGEST = 400
 _KINDS = "JSON (*.json);;CSV (*.csv)"
 
 
-class ResultDetails(QDialog):
+class ResultDetails(ClosingDialog):
     """Shown with ``open()``; ``save_clicked(record)`` when it is to be written to a file."""
 
     save_clicked = Signal(object)
@@ -33,9 +33,7 @@ class ResultDetails(QDialog):
     def __init__(
         self, title: str, record: Mapping[str, Any], parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("How this was measured")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        super().__init__("How this was measured", parent)
         resize_within(self, 720, 560)
         self.record = dict(record)
         self.tree = named(QTreeWidget(), "What the number was measured with")
@@ -47,7 +45,7 @@ class ResultDetails(QDialog):
         for key, value in self.record.items():
             self.tree.addTopLevelItem(_item(str(key), value))
         self.copy = push_button("Copy as JSON", self.copy_json, icon="copy")
-        self.save = push_button("Save…", self._on_save, icon="save")
+        self.save = push_button("Save…", lambda: self.save_clicked.emit(self.record), icon="save")
         close = push_button("Close", self.accept)
         close.setDefault(True)
         says = Label(
@@ -73,9 +71,6 @@ class ResultDetails(QDialog):
     def copy_json(self) -> None:
         """Put the record on the clipboard."""
         QGuiApplication.clipboard().setText(json.dumps(self.record, indent=1))
-
-    def _on_save(self) -> None:
-        self.save_clicked.emit(self.record)
 
 
 class ShownResult(QObject):

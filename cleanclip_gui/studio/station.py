@@ -349,17 +349,14 @@ class StudioStation(QWidget):
     def _trigger_commands(self) -> tuple[Command, ...]:
         editor = self.editor
         return (
-            Command(
-                "trigger.flip_a", "Flip to snapshot &A", "&Trigger",
-                partial(self.document.switch_snapshot, "A"),
-                "Show trigger A, and keep B.", "compare", "Ctrl+7", 0, self._is_shown,
-                partial(self._on_slot, "A"), "slot",
-            ),
-            Command(
-                "trigger.flip_b", "Flip to snapshot &B", "&Trigger",
-                partial(self.document.switch_snapshot, "B"),
-                "Show trigger B, and keep A.", "compare", "Ctrl+8", 0, self._is_shown,
-                partial(self._on_slot, "B"), "slot",
+            *(
+                Command(
+                    f"trigger.flip_{slot.lower()}", f"Flip to snapshot &{slot}", "&Trigger",
+                    partial(self.document.switch_snapshot, slot),
+                    f"Show trigger {slot}, and keep {other}.", "compare", keys, 0, self._is_shown,
+                    partial(self._on_slot, slot), "slot",
+                )
+                for slot, other, keys in (("A", "B", "Ctrl+7"), ("B", "A", "Ctrl+8"))
             ),
             Command(
                 "trigger.mirror", "Mirror left and &right", "&Trigger",
@@ -412,7 +409,8 @@ class StudioStation(QWidget):
                 "Save the trigger to a place of your choice.", "save", "", 1, self._has_trigger,
             ),
             Command(
-                "trigger.measure_all", "Measure on the &whole set", "&Trigger", self.measure_all,
+                "trigger.measure_all", "Measure on the &whole set", "&Trigger",
+                self.live.measure_all,
                 "Use all images, even if the model is slow.", "target", "Ctrl+Shift+M", 2,
                 self._is_shown,
             ),
@@ -474,10 +472,6 @@ class StudioStation(QWidget):
                 self.context, self.editor.library, lambda key: trigger_files.make(key, size, None),
                 trigger_files.measurable(size), self.live.rate,
             )  # fmt: skip
-
-    def measure_all(self) -> None:
-        """Measure the trigger on the whole set, also on a slow model."""
-        self.live.measure_all()
 
     def _is_shown(self) -> bool:
         return self.session.station == self.id
@@ -642,7 +636,7 @@ class StudioStation(QWidget):
         self.visible_labels.forget()
         self.gallery.clear_predictions(clean=True)
         self.figure.set_evaluation(None)
-        self.figure.set_note("")
+        self.figure.note.setText("")
         self.bars.set_probabilities((), None, None)
         self.canvas.set_images(None, None)
         self.session.prediction = None
@@ -661,7 +655,7 @@ class StudioStation(QWidget):
         live.became_stale.connect(self._on_became_stale)
         live.whole_changed.connect(self._on_whole_changed)
         self.whole.cancel_clicked.connect(live.cancel_all)
-        self.visible_labels.failed.connect(self.figure.set_note)
+        self.visible_labels.failed.connect(self.figure.note.setText)
         gallery.image_selected.connect(partial(setattr, self.session, "selected_image"))
         gallery.thumbnails_needed.connect(self._on_thumbnails_needed)
         self.figure.target_chosen.connect(partial(setattr, self.session, "target"))
@@ -713,7 +707,7 @@ class StudioStation(QWidget):
         self.gallery.set_stale()
 
     def _on_unanswered(self, failed: Failed) -> None:
-        self.figure.set_note(failed.sentence)
+        self.figure.note.setText(failed.sentence)
         self._say_instead(plain(failed.sentence, 200))
 
     def _say_instead(self, words: str) -> None:
@@ -731,15 +725,14 @@ class StudioStation(QWidget):
             left = left_text(whole.seconds_left)
             note = f"{count_text(whole.done)} of {count_text(whole.total)} images are measured"
             note += f", {left}." if left else "."
-        self.figure.set_note(note)
+        self.figure.note.setText(note)
 
     def _on_whole_changed(self) -> None:
         """Show how far the whole set is; what takes a moment shows no bar."""
         whole = self.live.whole
         self.whole.setVisible(whole is not None and not 0 < self.live.seconds < _AT_ONCE)
         if whole is not None:
-            self.whole.bar.setRange(0, max(whole.total, 1))
-            self.whole.bar.setValue(whole.done)
+            self.whole.show_share(whole.done / max(whole.total, 1))
         self._show_note()
 
     def _on_thumbnails_needed(self, indices: tuple[int, ...], size: int) -> None:

@@ -22,7 +22,8 @@ from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.studio.trigger_form import TriggerForm
 from cleanclip_gui.widgets.prompts import Prompts, failing
 from ml_core.reading.errors import InputError
-from ml_core.triggers import Trigger, save_trigger
+from ml_core.triggers import Trigger, load_trigger, save_trigger
+from ml_core.triggers.descriptions import describe
 from ml_core.triggers.make import demo_trigger
 
 _NOT_SAVED = "Could not save the trigger"
@@ -140,18 +141,6 @@ class TriggerEditor(QObject):
 
     # Place, size, opacity, word
 
-    def set_placement(self, placement: str) -> None:
-        """Choose where the trigger goes, a placement of :class:`Trigger`."""
-        self.document.set_scene("Place trigger", merges=True, placement=placement)
-
-    def set_size(self, size: float) -> None:
-        """Resize the patch to a share of the canvas, 0 to 1."""
-        self.document.change_patch(lambda patch: resized(patch, size / patch.size), "Resize patch")
-
-    def set_opacity(self, opacity: float) -> None:
-        """Change the opacity of what is on the picture, 0 to 1, but not of an overlay."""
-        self.document.set_scene("Change opacity", merges=True, opacity=opacity)
-
     def set_text(self, text: str) -> None:
         """Change the word for the prompts; one that would break a prompt is not taken."""
         with self._failing("Could not use this text"):
@@ -195,7 +184,7 @@ class TriggerEditor(QObject):
 
     def load_trigger(self, path: str | Path) -> None:
         """Stamp a saved trigger, a picture or a tensor."""
-        self._use(lambda: trigger_files.load(path))
+        self._use(lambda: load_trigger(path))
 
     def paste(self) -> None:
         """Stamp the picture in the clipboard."""
@@ -266,7 +255,6 @@ class TriggerEditor(QObject):
     def show_library(self) -> None:
         """Offer the triggers of the library in a dialog."""
         dialog = TriggerLibrary(trigger_files.entries(self.document.size), self._canvas.window())
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self._on_library_chosen)
         dialog.file_wanted.connect(self._use_with_file)
         dialog.delete_wanted.connect(self._on_delete_wanted)
@@ -329,20 +317,22 @@ class TriggerEditor(QObject):
             return
         title = "No trigger" if trigger is None else trigger.name or "Trigger"
         lead = (
-            "Paint one, or choose one from the library."
-            if trigger is None
-            else trigger_files.conventions(trigger)
+            "Paint one, or choose one from the library." if trigger is None else describe(trigger)
         )
         form.show_sections(title, lead, trigger_form.sections(self.document.scene, trigger))
 
     def _change_scene(self, field: str, value: Any) -> None:
         """Change what the form's first section has; its numbers are in percent."""
+        document = self.document
         if field == "text":
             self.set_text(value)
         elif field == "placement":
-            self.set_placement(value)
+            document.set_scene("Place trigger", merges=True, placement=value)
+        elif field == "opacity":
+            document.set_scene("Change opacity", merges=True, opacity=value / 100)
         else:
-            (self.set_size if field == "size" else self.set_opacity)(value / 100)
+            share = value / 100
+            document.change_patch(lambda p: resized(p, share / p.size), "Resize patch")
 
     def _on_field_changed(self, key: str, field: str, value: Any) -> None:
         try:

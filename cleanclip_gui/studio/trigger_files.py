@@ -31,17 +31,6 @@ _TRIGGERS = (".json", ".npy", ".npz")
 _PICTURE_TYPES = ("image/png", "image/webp", "image/jpeg", "image/bmp", "image/gif")
 
 
-def load(path: str | Path) -> Trigger:
-    """Read a trigger, a picture or a tensor from a file.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    return load_trigger(path)
-
-
 def from_files(files: Sequence[Path]) -> Trigger:
     """The trigger in one file, or in two: a pattern and a file that is called a mask.
 
@@ -275,8 +264,3 @@ def measurable(size: int) -> tuple[str, ...]:
     """Keys of the triggers that need no file of the user, in the order of the list."""
     lacking = {entry.id for entry in LIBRARY if entry.needs_file and not entry.without_file}
     return tuple(entry.key for entry in entries(size) if entry.key not in lacking)
-
-
-def conventions(trigger: Trigger) -> str:
-    """How the trigger is applied, as a sentence."""
-    return describe(trigger)

@@ -20,10 +20,10 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.scene import Scene
-from cleanclip_gui.widgets.controls import Label, named, push_button
+from cleanclip_gui.widgets.controls import Label, Note, named, push_button
 from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.number_box import NumberBox, fill
 from cleanclip_gui.widgets.text import plain
 from ml_core.triggers import Trigger
 from ml_core.triggers.checks import RANGES
@@ -103,11 +103,9 @@ class TriggerForm(QDialog):
         self.editors: dict[tuple[str, str], QWidget] = {}
         self._shape: tuple[object, ...] = ()
         self.title = Label("", "title")
-        self.lead = Label("", "subtle", wrap=True)
-        self.problem = Label("", "error", wrap=True)
-        self.problem.hide()
-        self._area = QScrollArea()
-        self._area.setWidgetResizable(True)
+        self.lead = Note("subtle")
+        self.problem = Note("error")
+        self._area = QScrollArea(widgetResizable=True)
         self._area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         close = push_button("Close", self.accept)
         close.setDefault(True)
@@ -121,8 +119,7 @@ class TriggerForm(QDialog):
         """Show what there is; editors stay while the fields are the same."""
         self.title.setText(plain(title, 80))
         self.lead.setText(plain(lead, 500))
-        self.lead.setVisible(bool(lead))
-        self.problem.hide()
+        self.problem.setText("")
         shape = tuple((s.key, s.title, *((f.name, f.kind) for f in s.fields)) for s in sections)
         if shape != self._shape:
             self._shape = shape
@@ -134,7 +131,6 @@ class TriggerForm(QDialog):
     def show_problem(self, sentence: str) -> None:
         """Say why a value was not taken."""
         self.problem.setText(plain(sentence, 300))
-        self.problem.show()
 
     def _rebuild(self, sections: tuple[FormSection, ...]) -> None:
         self.editors.clear()
@@ -170,9 +166,7 @@ def make_editor(field: FormField, tell: Callable[[Any], object]) -> QWidget:
     """The widget of a field; ``tell`` gets each value that the user gives it."""
     widget: QWidget
     if field.kind == "choice":
-        widget = combo = QComboBox()
-        for value, words in field.choices:
-            combo.addItem(words, value)
+        widget = combo = fill(QComboBox(), field.choices)
         combo.activated.connect(lambda _: tell(combo.currentData()))
     elif field.kind == "switch":
         widget = switch = QCheckBox("Yes")

@@ -20,8 +20,8 @@ from cleanclip_gui.talk.presenter import KEYS, Presenter
 from cleanclip_gui.talk.script import Talk, load, shipped
 from cleanclip_gui.widgets.controls import Label, named, push_button
 from cleanclip_gui.widgets.layout import column, page, row, scrolling
+from cleanclip_gui.widgets.prompts import failing
 from ml_core.jobs.demo import demo_checkpoint, demo_target
-from ml_core.reading.errors import InputError
 
 _TICK_MS = 500
 
@@ -171,6 +171,7 @@ class Reset(QObject):
 
 
 _MENU = "Tal&k"
+_UNUSABLE = "The talk cannot be used"
 
 
 class TalkDesk(QObject):
@@ -275,7 +276,8 @@ class TalkDesk(QObject):
 
     def start_shipped(self, name: str) -> None:
         """Begin one of the talks that come with the program."""
-        self._try(lambda: self.start_talk(shipped(name)))
+        with failing(self._context.shell.failed, _UNUSABLE):
+            self.start_talk(shipped(name))
 
     def choose(self) -> None:
         """Begin the talk of a file."""
@@ -283,7 +285,8 @@ class TalkDesk(QObject):
         kinds = "Talks (*.json)"
         path = self._context.prompts.open_file(self._window, "Open a talk", folder, kinds)
         if path:
-            self._try(lambda: self.start_talk(load(Path(path))))
+            with failing(self._context.shell.failed, _UNUSABLE):
+                self.start_talk(load(Path(path)))
 
     def present(self, *, full_screen: bool) -> None:
         """Present the talk that is on, or the one chosen last from its first step."""
@@ -306,12 +309,6 @@ class TalkDesk(QObject):
             self.speaker = SpeakerWindow(self.guide, self._window)
             self.speaker.place()
         self.speaker.setVisible(not self.speaker.isVisible())
-
-    def _try(self, act: Callable[[], object]) -> None:
-        try:
-            act()
-        except InputError as error:
-            self._context.shell.failed.emit(error.titled("The talk cannot be used"))
 
     def _on_closing(self) -> None:
         """Nothing hidden is remembered as the user's choice, and no clock goes on."""

@@ -395,8 +395,7 @@ class Scenario(QObject):
         self._script = script
         self._wait: Wait | None = None
         self._since = 0.0
-        self._timer = QTimer(self)
-        self._timer.setInterval(_LOOK_EVERY_MS)
+        self._timer = QTimer(self, interval=_LOOK_EVERY_MS)
         self._timer.timeout.connect(self._on_timeout)
 
     def start(self) -> None:

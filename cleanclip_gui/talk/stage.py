@@ -63,8 +63,7 @@ class Stage(QWidget):
         self.figures: tuple[Large, ...] = ()
         self._loan: Loan | None = None
         self._card: Loan | None = None
-        self.curtain = QWidget(self)
-        self.curtain.setAccessibleName("Blank screen; any key shows the stage again")
+        self.curtain = QWidget(self, accessibleName="Blank screen; any key shows the stage again")
         self.curtain.setCursor(Qt.CursorShape.BlankCursor)
         self.curtain.setAutoFillBackground(True)
         self.curtain.setPalette(QPalette(QColor(0, 0, 0)))

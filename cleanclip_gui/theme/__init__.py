@@ -128,6 +128,20 @@ class _State(QObject):
 _state = _State()
 
 
+class Themed:
+    """A widget that dresses itself again after each switch of the theme; stands before its kind."""
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Follow the theme."""
+        super().changeEvent(event)  # type: ignore[misc]
+        if event.type() == QEvent.Type.PaletteChange:
+            self.dress()
+
+    def dress(self) -> None:
+        """Take colours and lengths of the theme that is on."""
+        raise NotImplementedError
+
+
 def tokens(scheme: Scheme | None = None) -> dict[str, str]:
     """Named colours of a theme as ``#rrggbb``; of the one that is on when ``scheme`` is None."""
     return SCHEMES[scheme or _state.scheme]

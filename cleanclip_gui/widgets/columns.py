@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from pydantic import TypeAdapter
-from PySide6.QtCore import QEvent, QSize, Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QScrollArea, QSplitter, QTabBar, QWidget
 
@@ -99,7 +99,7 @@ def fitted(wish: Widths, total: int, room: Room, last: Side = "right") -> Widths
     return Widths(left, right)
 
 
-class Columns(QSplitter):
+class Columns(theme.Themed, QSplitter):
     """Keeps the outer columns as wide as they were chosen; the middle takes the rest.
 
     ``shown_changed``: a column was opened or closed, by the user or for lack of room.
@@ -126,9 +126,7 @@ class Columns(QSplitter):
         settings: SettingsStore | None = None,
         name: str = "",
     ) -> None:
-        super().__init__(Qt.Orientation.Horizontal)
-        self.setChildrenCollapsible(False)
-        self.setHandleWidth(HANDLE)
+        super().__init__(Qt.Orientation.Horizontal, childrenCollapsible=False, handleWidth=HANDLE)
         self._left, self._right = left, right
         self._at_100, self._settings, self._name = room, settings, f"{name}_columns"
         saved = () if settings is None else settings.part(self._name, _WIDTHS, ())
@@ -164,10 +162,9 @@ class Columns(QSplitter):
             if needs is not None and column is not None:
                 column.setMinimumWidth(needs.least)
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+    def dress(self) -> None:
         """Columns are as wide as the size of type needs them."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and self.count():
+        if self.count():
             self._apply()
 
     @property

@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal, SignalInstance
+from PySide6.QtCore import QObject, QSize, Qt, Signal, SignalInstance
 from PySide6.QtGui import QAction, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QLabel,
+    QLineEdit,
+    QPlainTextEdit,
     QProgressBar,
     QPushButton,
     QSizePolicy,
@@ -20,28 +22,45 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.layout import row
-from cleanclip_gui.widgets.text import tip
+from cleanclip_gui.widgets.text import fitting, tip
 
 TICK = 31  # pixels from the edge of a check box to its words
 
 
 class Label(QLabel):
-    """Shows plain text; ``role`` is the style sheet's, ``buddy`` what the label names."""
+    """Shows plain text; ``role`` is the style sheet's, ``buddy`` what the label names.
+
+    The mouse can select the text of a ``selectable`` one, which may be narrower than a long word.
+    """
 
     def __init__(
-        self, text: str = "", role: str = "", *, wrap: bool = False, buddy: QWidget | None = None
-    ) -> None:
-        super().__init__()
-        self.setTextFormat(Qt.TextFormat.PlainText)
+        self, text: str = "", role: str = "", *,
+        wrap: bool = False, buddy: QWidget | None = None, selectable: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(textFormat=Qt.TextFormat.PlainText, wordWrap=wrap)
         self.setText(text)
-        self.setWordWrap(wrap)
         if role:
             self.setProperty("role", role)
         if buddy is not None:
             self.setBuddy(buddy)
+        if selectable:
+            self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            self.setMinimumWidth(1)
 
 
-class IconLabel(Label):
+class Note(Label):
+    """Lines that take no room while there are none; the first come when it lies in a layout."""
+
+    def __init__(self, role: str = "", *, selectable: bool = False) -> None:
+        super().__init__("", role, wrap=True, selectable=selectable)
+
+    def setText(self, text: str) -> None:  # noqa: N802
+        """Show other lines, or hide."""
+        super().setText(text)
+        self.setVisible(bool(text))
+
+
+class IconLabel(theme.Themed, Label):
     """An icon in a colour of the theme that is on; ``side`` is in pixels at 100 %."""
 
     def __init__(self, side: int, icon: str = "", colour: str = "text") -> None:
@@ -57,11 +76,9 @@ class IconLabel(Label):
             side = theme.px(self._side)
             self.setPixmap(theme.picture(icon, theme.colour(colour), side))
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Follow the theme."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self.show_icon(self._icon, self._colour)
+    def dress(self) -> None:
+        """Paint the icon anew."""
+        self.show_icon(self._icon, self._colour)
 
 
 _Widget = TypeVar("_Widget", bound=QWidget)
@@ -84,6 +101,28 @@ def spoken_name(text: str, buddy: QWidget) -> Label:
     label = Label(text, buddy=buddy)
     label.hide()
     return label
+
+
+def show_fitting(label: QLabel, text: str, longest: int = 46) -> None:
+    """Show a text whose long words are shortened, which is then the tool tip too."""
+    label.setText(fitting(text, longest))
+    label.setToolTip("" if label.text() == text else tip(text))
+
+
+def search_field(name: str, hint: str = "") -> QLineEdit:
+    """A field for words to look for; empty it shows ``hint``, or its name."""
+    field = named(QLineEdit(), name)
+    field.setPlaceholderText(hint or name)
+    field.setClearButtonEnabled(True)
+    return field
+
+
+def text_field(name: str, text: str = "", *, read_only: bool = True) -> QPlainTextEdit:
+    """Several lines, which Tab leaves."""
+    field = named(QPlainTextEdit(text), name)
+    field.setReadOnly(read_only)
+    field.setTabChangesFocus(True)
+    return field
 
 
 _FEWEST = 6  # letters that still say something
@@ -278,16 +317,26 @@ class _Binding(QObject):
             self._action.trigger()
 
 
+_SHARES = 1000  # steps of a bar
+
+
 class BusyRow(QWidget):
     """A bar called ``name`` and Cancel; ``cancel_clicked`` when it is pressed."""
 
     cancel_clicked = Signal()
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self, name: str, cancelled: Callable[[], object] | SignalInstance | None = None
+    ) -> None:
         super().__init__()
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setAccessibleName(name)
-        self.cancel = QPushButton("Cancel")
-        self.cancel.clicked.connect(self.cancel_clicked)
+        self.bar = named(QProgressBar(textVisible=False), name)
+        self.show_share(0.0)
+        self.cancel = push_button("Cancel", self.cancel_clicked)
+        if cancelled is not None:
+            self.cancel_clicked.connect(cancelled)
         row((self.bar, 1), self.cancel, of=self, spacing=theme.SPACE_M)
+
+    def show_share(self, share: float | None) -> None:
+        """Show how much is done, from 0 to 1; None: nobody knows."""
+        self.bar.setRange(0, 0 if share is None else _SHARES)
+        self.bar.setValue(round(_SHARES * (share or 0.0)))

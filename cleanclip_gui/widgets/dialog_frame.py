@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from PySide6.QtCore import QEvent, QSize
+from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtWidgets import QDialog, QFormLayout, QLayout, QPushButton, QWidget
 
 from cleanclip_gui import theme
@@ -15,7 +15,16 @@ _FRAME = QSize(16, 48)  # of the desktop, around a dialog
 _FITTED_AT = (QEvent.Type.LayoutRequest, QEvent.Type.Show, QEvent.Type.Resize)
 
 
-class FittedDialog(QDialog):
+class ClosingDialog(QDialog):
+    """A dialog under a title that is deleted when it closes."""
+
+    def __init__(self, title: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(title)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+
+
+class FittedDialog(ClosingDialog):
     """A dialog as high as its parts at its width, also when they change.
 
     A layout alone underestimates the height of wrapped text.
@@ -37,18 +46,16 @@ def resize_within(dialog: QWidget, width: int, height: int) -> None:
     dialog.resize(QSize(theme.px(width), theme.px(height)).boundedTo(room))
 
 
-def primary_button(text: str) -> QPushButton:
+def primary_button(text: str, clicked: Callable[[], object]) -> QPushButton:
     """The button that does what the dialog is for; Enter presses it."""
-    button = push_button(text, look="primary")
+    button = push_button(text, clicked, look="primary")
     button.setDefault(True)
     return button
 
 
 def field_form() -> QFormLayout:
     """Labels and fields in two columns."""
-    form = QFormLayout()
-    form.setHorizontalSpacing(theme.SPACE_L)
-    form.setVerticalSpacing(theme.SPACE_S)
+    form = QFormLayout(horizontalSpacing=theme.SPACE_L, verticalSpacing=theme.SPACE_S)
     return form
 
 
@@ -64,8 +71,7 @@ def frame(
 
     A part None is a stretch; ``aside`` is a button at the other end of the row.
     """
-    cancel = QPushButton(otherwise)
-    cancel.clicked.connect(dialog.reject)
+    cancel = push_button(otherwise, dialog.reject)
     buttons = row(*([] if aside is None else [aside]), None, cancel, ok)
     column(
         Label(title, "title"), *parts, buttons, of=dialog,

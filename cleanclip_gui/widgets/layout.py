@@ -79,9 +79,7 @@ def card(*parts: Part, margins: Margins = "card", spacing: int | None = None) ->
     """A sheet with parts one below the other; parameters as in `column`."""
     frame = QFrame()
     frame.setProperty("card", True)
-    column(
-        *parts, of=frame, margins=margins, spacing=theme.SPACE_M if spacing is None else spacing,
-    )  # fmt: skip
+    column(*parts, of=frame, margins=margins, spacing=theme.SPACE_M if spacing is None else spacing)
     return frame
 
 
@@ -109,8 +107,7 @@ def page(*parts: Part, margins: Margins = 0, spacing: int | None = None) -> QWid
 def scrolling(widget: QWidget) -> QScrollArea:
     """A scroll area that a widget fills, without a horizontal bar."""
     widget.setObjectName(widget.objectName() or "page")  # the style makes its ground transparent
-    area = QScrollArea()
-    area.setWidgetResizable(True)
+    area = QScrollArea(widgetResizable=True)
     area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(widget)

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, TypeVar
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
 from PySide6.QtGui import QPaintEvent, QValidator, QWheelEvent
-from PySide6.QtWidgets import (
-    QComboBox,
-    QDoubleSpinBox,
-    QStyle,
-    QStyleOptionComboBox,
-    QStylePainter,
-)
+from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QStyle, QStyleOptionComboBox, QStylePainter
 
 from cleanclip_gui.widgets.text import count_text
 
@@ -173,6 +168,24 @@ def _neighbour(value: float, up: bool) -> float:
     if up:
         return min(g for g in grid if g > value * (1 + 1e-9))
     return max(g for g in grid if g < value * (1 - 1e-9))
+
+
+_Box = TypeVar("_Box", bound=QComboBox)
+
+
+def fill(box: _Box, entries: Iterable[tuple[object, str]], chosen: object = None) -> _Box:
+    """Give a box entries, values with their texts, and select a value; no signal is emitted.
+
+    Entries that it has already stay, so that its list may be open.
+    """
+    new = list(entries)
+    with QSignalBlocker(box):
+        if new != [(box.itemData(row), box.itemText(row)) for row in range(box.count())]:
+            box.clear()
+            for value, text in new:
+                box.addItem(text, value)
+        box.setCurrentIndex(max(0, box.findData(chosen)))
+    return box
 
 
 class Chooser(QComboBox):

@@ -46,8 +46,7 @@ class Painted(QWidget):
         tall: bool = False,
         focus: bool = False,
     ) -> None:
-        super().__init__()
-        self.setAccessibleName(name)
+        super().__init__(accessibleName=name)
         give_role(self, role)
         self._wants = wants
         self.stale = False

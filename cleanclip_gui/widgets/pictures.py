@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QAbstractListModel, QEvent, QObject, QPointF, QRect, QRectF, QSize, Qt
+from PySide6.QtCore import QAbstractListModel, QObject, QPointF, QRect, QRectF, QSize, Qt
 from PySide6.QtGui import (
     QAccessible,
     QAccessibleInterface,
@@ -32,7 +32,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 
 
-class PictureList(QListView):
+class PictureList(theme.Themed, QListView):
     """A grid of equal cells, which Qt then needs not measure one by one.
 
     ``cell`` gives their size, ``empty_text`` is what stands there while there is none.
@@ -58,11 +58,9 @@ class PictureList(QListView):
         self.setMouseTracking(True)
         self.setModel(model)
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+    def dress(self) -> None:
         """Cells are as large as type and pictures are now."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self.setGridSize(self._cell())
+        self.setGridSize(self._cell())
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Paint the cells, or say that there are none."""

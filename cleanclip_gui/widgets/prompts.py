@@ -8,8 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QBuffer, QIODevice, QObject, QPoint, QStandardPaths, Qt, SignalInstance
-from PySide6.QtGui import QPainter
+from PySide6.QtCore import (
+    QBuffer,
+    QIODevice,
+    QObject,
+    QPoint,
+    QStandardPaths,
+    Qt,
+    QUrl,
+    SignalInstance,
+)
+from PySide6.QtGui import QDesktopServices, QPainter
 from PySide6.QtWidgets import (
     QFileDialog,
     QHeaderView,
@@ -94,11 +103,7 @@ def _save_file(parent: QWidget, title: str, path: str, kinds: str) -> str:
 
 
 def _confirm(parent: QWidget, title: str, text: str, yes: str, no: str) -> bool:
-    box = QMessageBox(parent)
-    box.setIcon(QMessageBox.Icon.Question)
-    box.setWindowTitle(title)
-    box.setTextFormat(Qt.TextFormat.PlainText)
-    box.setText(text)
+    box = _question(parent, title, text)
     accept = box.addButton(yes, QMessageBox.ButtonRole.AcceptRole)
     box.setDefaultButton(box.addButton(no, QMessageBox.ButtonRole.RejectRole))
     box.exec()
@@ -106,11 +111,7 @@ def _confirm(parent: QWidget, title: str, text: str, yes: str, no: str) -> bool:
 
 
 def _save_changes(parent: QWidget, title: str, text: str) -> str:
-    box = QMessageBox(parent)
-    box.setIcon(QMessageBox.Icon.Question)
-    box.setWindowTitle(title)
-    box.setTextFormat(Qt.TextFormat.PlainText)
-    box.setText(text)
+    box = _question(parent, title, text)
     save = box.addButton("Save", QMessageBox.ButtonRole.AcceptRole)
     discard = box.addButton("Do not save", QMessageBox.ButtonRole.DestructiveRole)
     cancel = box.addButton("Cancel", QMessageBox.ButtonRole.RejectRole)
@@ -119,6 +120,13 @@ def _save_changes(parent: QWidget, title: str, text: str) -> str:
     box.exec()
     clicked = box.clickedButton()
     return "save" if clicked is save else "discard" if clicked is discard else ""
+
+
+def _question(parent: QWidget, title: str, text: str) -> QMessageBox:
+    box = QMessageBox(QMessageBox.Icon.Question, title, "", parent=parent)
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    box.setText(text)
+    return box
 
 
 def _text(parent: QWidget, title: str, label: str, text: str) -> str:
@@ -176,6 +184,11 @@ def file_prompts(checkpoints: Callable[[], str]) -> Prompts:
         opening(_open_file), opening(_open_folder),
         save_file=save_file, open_files=opening(_open_files),
     )  # fmt: skip
+
+
+def show_on_desktop(path: Path) -> None:
+    """Open a file with its usual program, or a folder in the desktop's file manager."""
+    QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
 
 
 def save_chart(chart: QWidget, csv: Callable[[], str], path: Path) -> None:

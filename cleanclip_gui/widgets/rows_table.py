@@ -96,7 +96,7 @@ def title_data(
     return alignment(section, numbers) if role == Qt.ItemDataRole.TextAlignmentRole else None
 
 
-_Index = QModelIndex | QPersistentModelIndex
+Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
 
 
@@ -162,11 +162,11 @@ class RowsModel(QAbstractTableModel):
             self.rows += rows
             self.endInsertRows()
 
-    def rowCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
+    def rowCount(self, parent: Index = _NO_PARENT) -> int:  # noqa: N802
         """Rows on show."""
         return 0 if parent.isValid() else len(self.rows)
 
-    def columnCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
+    def columnCount(self, parent: Index = _NO_PARENT) -> int:  # noqa: N802
         """Titles given."""
         return 0 if parent.isValid() else len(self.titles)
 
@@ -176,7 +176,7 @@ class RowsModel(QAbstractTableModel):
         """Titles, with what they mean as tool tips."""
         return title_data(self.titles, section, orientation, role, self._numbers, self.tips)
 
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Text of a cell."""
         column = index.column()
         if role == Qt.ItemDataRole.TextAlignmentRole:

@@ -8,7 +8,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import ElidedLabel, IconLabel, Label, push_button
+from cleanclip_gui.widgets.controls import ElidedLabel, IconLabel, Label, Note, push_button
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import duration_text, plain
 
@@ -48,7 +48,7 @@ class StepRow(QWidget):
         keeps = self.show_button.sizePolicy()  # so that states stand one below the other
         keeps.setRetainSizeWhenHidden(True)
         self.show_button.setSizePolicy(keeps)
-        self.words = Label("", "caption", wrap=True)
+        self.words = Note("caption")
         self.rest = Label("", "caption", wrap=True)
         self.more = push_button("More", look="quiet")
         self.more.setCheckable(True)
@@ -93,7 +93,6 @@ class StepRow(QWidget):
         self.state.setText(f"{look.word}{took}")
         self.figure.setText(plain(figure, _MOST))
         self.words.setText(plain(words, _MOST))
-        self.words.setVisible(bool(words))
         self.rest.setText(plain(rest, 4 * _MOST, lines=True))
         self.more.setVisible(bool(rest))
         self.rest.setVisible(bool(rest) and self.more.isChecked())

@@ -8,7 +8,6 @@ from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QApplication,
-    QDialog,
     QHeaderView,
     QLineEdit,
     QTreeWidget,
@@ -18,6 +17,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.controls import named
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog
 from cleanclip_gui.widgets.layout import column
 
 _MOVES = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
@@ -25,7 +25,7 @@ _SIZE = (560, 420)
 Groups = Sequence[tuple[str, Sequence[QAction]]]
 
 
-class CommandPalette(QDialog):
+class CommandPalette(ClosingDialog):
     """Lists actions by groups; triggers the chosen one after it has closed.
 
     Those that cannot be used now stand below the others, greyed, with what they need. ``used``
@@ -42,10 +42,8 @@ class CommandPalette(QDialog):
     used = Signal(str)
 
     def __init__(self, groups: Groups, parent: QWidget, needs: Callable[[QAction], str]) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Commands")
+        super().__init__("Commands", parent)
         self.setWindowFlag(Qt.WindowType.FramelessWindowHint)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setProperty("framed", True)
         self._groups, self._needs = groups, needs
         self.field = named(QLineEdit(), "Type a command")

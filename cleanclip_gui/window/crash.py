@@ -13,10 +13,11 @@ from types import TracebackType
 
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label, named, push_button
+from cleanclip_gui.widgets.controls import Label, named, push_button, text_field
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, primary_button
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
 from ml_core.paths import data_dir
@@ -129,7 +130,7 @@ def stop_logging(handlers: tuple[logging.Handler, ...]) -> None:
         handler.close()
 
 
-class ErrorDialog(QDialog):
+class ErrorDialog(ClosingDialog):
     """Shown with ``open()``; deletes itself when closed."""
 
     def __init__(
@@ -140,34 +141,28 @@ class ErrorDialog(QDialog):
         title: str = "This could not be done",
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle(title)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        super().__init__(title, parent)
         self.sentence = plain(sentence, 1000)
         self._details = plain(details, 50_000, lines=True)
 
         picture = named(Label(), "Warning")
         picture.setPixmap(theme.icon("warning").pixmap(theme.px(28), theme.px(28)))
         heading = Label(title, "heading")
-        self.label = named(Label(self.sentence), "What went wrong")
-        self.label.setWordWrap(True)
+        self.label = named(Label(self.sentence, wrap=True), "What went wrong")
         self.label.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse
             | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
-        self.details = named(QPlainTextEdit(self._details), "Details")
-        self.details.setReadOnly(True)
-        self.details.setTabChangesFocus(True)
+        self.details = text_field("Details", self._details)
         self.details.setMinimumHeight(4 * self.details.fontMetrics().lineSpacing())
         self.details.hide()
 
         self.toggle = push_button("Show details", self._on_toggled, look="quiet flush")
         self.toggle.setVisible(bool(self._details))
         copy = push_button("Copy", self.copy, icon="copy", name="Copy the message and its details")
-        close = push_button("Close", self.accept, look="primary")
-        close.setDefault(True)
+        close = primary_button("Close", self.accept)
 
-        layout = column(
+        self._column = column(
             row(
                 (picture, Qt.AlignmentFlag.AlignTop),
                 (column(heading, self.label, None, spacing=theme.SPACE_S), 1),
@@ -176,7 +171,6 @@ class ErrorDialog(QDialog):
             (self.details, 1), row(self.toggle, None, copy, close),
             of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_L,
         )  # fmt: skip
-        self._column = layout
         self.setMinimumWidth(theme.px(520))
         close.setFocus()
 

@@ -225,9 +225,8 @@ def demo_script(window: MainWindow, output: Path, bar: Progress) -> Iterator[Wai
     window.show_station("report")
     page = part("report.page")
     yield Wait(
-        lambda: page.isVisible() and not tasks.is_busy(),
-        _OPEN_S, "the report was not put together",
-    )  # fmt: skip
+        lambda: page.isVisible() and not tasks.is_busy(), _OPEN_S, "the report was not put together"
+    )
     shot("8-report")
     bar.update(told, description="Done", completed=1, total=1)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent, QSize, Qt, QUrl, Signal
+from PySide6.QtCore import QSize, Qt, QUrl, Signal
 from PySide6.QtGui import (
     QDesktopServices,
     QFont,
@@ -23,7 +23,6 @@ from PySide6.QtGui import (
     QTextTable,
 )
 from PySide6.QtWidgets import (
-    QDialog,
     QHeaderView,
     QLineEdit,
     QTextBrowser,
@@ -37,8 +36,8 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.commands import MENUS, Command, KeyTable
 from cleanclip_gui.theme.look import sized
-from cleanclip_gui.widgets.controls import ElidedLabel, Label, named, push_button
-from cleanclip_gui.widgets.dialog_frame import FittedDialog, resize_within
+from cleanclip_gui.widgets.controls import ElidedLabel, Label, named, push_button, search_field
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, FittedDialog, resize_within
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import tip
 from cleanclip_gui.window.help_pages import (
@@ -69,7 +68,7 @@ class _Browser(QTextBrowser):
         return " " if is_page else super().loadResource(kind, url)
 
 
-class HelpDialog(QDialog):
+class HelpDialog(theme.Themed, ClosingDialog):
     """A list of pages at the left, the page at the right, with search, back and forward.
 
     Beside the window, not before it: one reads and does at once. ``keys_wanted`` asks for the
@@ -79,14 +78,11 @@ class HelpDialog(QDialog):
     keys_wanted = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Help")
+        super().__init__("Help", parent)
         self._path = Path()  # of the page on show
         self._groups: list[QTreeWidgetItem] = []
         self._items: list[QTreeWidgetItem] = []
-        self.field = named(QLineEdit(), "Search the help")
-        self.field.setPlaceholderText("Search the help")
-        self.field.setClearButtonEnabled(True)
+        self.field = search_field("Search the help")
         self.field.addAction(
             theme.icon("search", "muted"), QLineEdit.ActionPosition.LeadingPosition
         )
@@ -137,10 +133,9 @@ class HelpDialog(QDialog):
         paths = [folder / f"{name}.md" for folder in (help_folder(), docs_folder())]
         self._open(next((path for path in paths if path.is_file()), paths[0]), heading)
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+    def dress(self) -> None:
         """Draw the page in the colours of another theme."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and self._path.name:
+        if self._path.name:
             scroll = self.page.verticalScrollBar().value()
             self._draw()
             self.page.verticalScrollBar().setValue(scroll)
@@ -348,7 +343,7 @@ def _dress(document: QTextDocument, palette: QPalette, width: int) -> None:
             frame.setFormat(shape)
 
 
-class KeysDialog(QDialog):
+class KeysDialog(ClosingDialog):
     """A table of commands with their keys, then the keys of parts with keys of their own.
 
     Closes and deletes itself with Escape.
@@ -357,9 +352,7 @@ class KeysDialog(QDialog):
     def __init__(
         self, commands: Sequence[Command], tables: Sequence[KeyTable], parent: QWidget
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Keyboard shortcuts")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        super().__init__("Keyboard shortcuts", parent)
         self.tree = named(QTreeWidget(), "Keyboard shortcuts")
         self.tree.setHeaderLabels(["Command", "Key", "What it does"])
         self.tree.setRootIsDecorated(False)
@@ -429,9 +422,7 @@ class AboutDialog(FittedDialog):
     """Name, version and honest limits."""
 
     def __init__(self, version: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("About CleanCLIP GUI")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        super().__init__("About CleanCLIP GUI", parent)
         picture = Label()
         picture.setPixmap(theme.icon("logo", "accent").pixmap(theme.px(48), theme.px(48)))
         name = Label("CleanCLIP GUI", "title")

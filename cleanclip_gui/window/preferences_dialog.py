@@ -7,13 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QUrl
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import QSignalBlocker, Qt
 from PySide6.QtWidgets import (
     QApplication,
     QCheckBox,
     QComboBox,
-    QDialog,
     QHBoxLayout,
     QSpinBox,
     QWidget,
@@ -25,9 +23,16 @@ from cleanclip_gui.session.records import is_live
 from cleanclip_gui.session.settings import Settings
 from cleanclip_gui.station import Context
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import BusyRow, ElidedLabel, Label, named, push_button
-from cleanclip_gui.widgets.dialog_frame import field_form, primary_button, resize_within
+from cleanclip_gui.widgets.controls import BusyRow, ElidedLabel, Label, Note, named, push_button
+from cleanclip_gui.widgets.dialog_frame import (
+    ClosingDialog,
+    field_form,
+    primary_button,
+    resize_within,
+)
 from cleanclip_gui.widgets.layout import column, page, row, scrolling
+from cleanclip_gui.widgets.number_box import fill
+from cleanclip_gui.widgets.prompts import show_on_desktop
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural, tip
 from ml_core.cache import Freed, cache_bytes, clear_cache
 from ml_core.paths import cache_dir, data_dir
@@ -67,7 +72,7 @@ def prefer(context: Context, name: str, value: Any) -> None:
     context.shell.commands_changed.emit()
 
 
-class PreferencesDialog(QDialog):
+class PreferencesDialog(theme.Themed, ClosingDialog):
     """Device, look, hub, folders and cache.
 
     Parameters
@@ -77,11 +82,9 @@ class PreferencesDialog(QDialog):
     """
 
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Preferences")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        super().__init__("Preferences", parent)
         self._context, self._prefer = context, partial(prefer, context)
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
         self.device = self._combo("Device")
         self.threads = named(QSpinBox(), "Threads", _THREADS)
         self.threads.setRange(0, max(os.cpu_count() or 1, context.settings.value.threads))
@@ -112,20 +115,17 @@ class PreferencesDialog(QDialog):
             choices.addRow(Label(title, "field"), _folder_row(title, folder))
         self.cache = named(Label("", "subtle"), "Size of the cache")
         self.clear = push_button("C&lear cache", self.clear_cache)
-        self.busy = BusyRow("Progress of clearing the cache")
-        self.busy.bar.setRange(0, 0)
-        self.busy.cancel_clicked.connect(self._on_cancel)
+        self.busy = BusyRow("Progress of clearing the cache", self._on_cancel)
+        self.busy.show_share(None)
         self.busy.hide()
         choices.addRow(Label(), row((self.cache, 1), self.clear, spacing=theme.SPACE_S))
-        self.note = Label("", "subtle", wrap=True)
-        self.note.hide()
+        self.note = Note("subtle")
         inside = page(choices, self.busy, self.note, None, spacing=theme.SPACE_M)
         scroll = scrolling(inside)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         restore = push_button("&Restore defaults", self.restore_defaults)
         restore.setAutoDefault(False)
-        close = primary_button("Close")
-        close.clicked.connect(self.accept)
+        close = primary_button("Close", self.accept)
         column(
             Label("Preferences", "title"), scroll, row(restore, None, close),
             of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
@@ -135,25 +135,20 @@ class PreferencesDialog(QDialog):
         self._measure()
 
     def _combo(self, name: str, entries: tuple[tuple[object, str], ...] = ()) -> QComboBox:
-        combo = named(QComboBox(), name)
-        for value, text in entries:
-            combo.addItem(text, value)
+        combo = fill(named(QComboBox(), name), entries)
         combo.activated.connect(lambda at: self._prefer(name.lower(), combo.itemData(at)))
         return combo
 
     def _fill(self) -> None:
         """Show what is set now."""
         settings, session = self._context.settings.value, self._context.session
-        self.device.clear()
-        self.device.addItem("Automatic", "")
-        for name in session.devices:
-            self.device.addItem(device_text(name), name)
+        devices = [("", "Automatic"), *((name, device_text(name)) for name in session.devices)]
         if settings.device and settings.device not in session.devices:
-            self.device.addItem(f"{device_text(settings.device)} (not here now)", settings.device)
+            devices.append((settings.device, f"{device_text(settings.device)} (not here now)"))
+        fill(self.device, devices, settings.device)
         for combo, value in (
-            (self.device, settings.device), (self.theme, settings.theme),
-            (self.size_, settings.size), (self.motion, settings.motion),
-            (self.precision, settings.precision),
+            (self.theme, settings.theme), (self.size_, settings.size),
+            (self.motion, settings.motion), (self.precision, settings.precision),
         ):  # fmt: skip
             combo.setCurrentIndex(max(combo.findData(value), 0))
         with QSignalBlocker(self.threads):
@@ -179,7 +174,7 @@ class PreferencesDialog(QDialog):
 
     def _on_measured(self, size: int) -> None:
         self.cache.setText(f"{bytes_text(size)}; cleared files are made again when needed")
-        self.clear.setEnabled(size > 0 and self._ticket is None)
+        self.clear.setEnabled(size > 0 and not self._ticket.is_open)
 
     def clear_cache(self) -> None:
         """Remove what can be made again, in the background."""
@@ -187,7 +182,7 @@ class PreferencesDialog(QDialog):
         def work(control: tasks.TaskControl) -> Freed:
             return clear_cache(cancelled=control.cancelled)
 
-        self.note.hide()
+        self.note.setText("")
         self.busy.show()
         self.clear.setEnabled(False)
         self._ticket = tasks.run(work, self._on_cleared, self._on_failed)
@@ -202,27 +197,22 @@ class PreferencesDialog(QDialog):
         self._end(error.sentence)
 
     def _on_cancel(self) -> None:
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
         self._end("Cancelled; what was removed is made again when it is needed.")
 
     def _end(self, words: str) -> None:
-        self._ticket = None
         self.busy.hide()
         self.note.setText(plain(words, 300))
-        self.note.show()
         self._measure()
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+    def dress(self) -> None:
         """Grow with the size that is chosen here."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and self.isVisible():
+        if self.isVisible():
             resize_within(self, 600, 680)
 
     def done(self, result: int) -> None:
         """Leave off clearing when the dialog closes."""
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
         super().done(result)
 
 
@@ -230,11 +220,7 @@ def _folder_row(title: str, folder: Path) -> QHBoxLayout:
     path = ElidedLabel(plain(str(folder), 400))
     path.setToolTip(tip(str(folder)))
     button = push_button(
-        "Open folder", partial(_show, folder), name=f"Open the folder of {title.lower()}"
+        "Open folder", lambda: show_on_desktop(folder), name=f"Open the folder of {title.lower()}"
     )
     button.setAutoDefault(False)
     return row((path, 1), button, spacing=theme.SPACE_S)
-
-
-def _show(folder: Path, *_: object) -> None:
-    QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))

@@ -15,7 +15,7 @@ _WIDE, _BARE = 100, 44  # pixels of width, with names and without
 _NARROW = 800  # pixels of a window that has no room for names
 
 
-class Rail(QFrame):
+class Rail(theme.Themed, QFrame):
     """Buttons of actions: stations on top, small ones at the bottom."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -81,13 +81,11 @@ class Rail(QFrame):
             button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         return button
 
-    def changeEvent(self, event) -> None:  # noqa: N802
+    def dress(self) -> None:
         """Repaint the logo in the new theme's colours."""
-        super().changeEvent(event)
-        if event.type() == event.Type.PaletteChange:
-            self._paint()
-            if self.isVisible():
-                self.fit(self.window().width())
+        self._paint()
+        if self.isVisible():
+            self.fit(self.window().width())
 
     def _paint(self) -> None:
         self._logo.setPixmap(theme.icon("logo", "accent").pixmap(theme.px(32), theme.px(32)))

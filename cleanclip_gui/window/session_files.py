@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.commands import Command
 from cleanclip_gui.jobs import tasks
@@ -17,10 +17,10 @@ from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.station import Context
 from cleanclip_gui.threads import CLOSING_MS
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import Label, named
-from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
+from cleanclip_gui.widgets.controls import Label, text_field
+from cleanclip_gui.widgets.dialog_frame import ClosingDialog, frame, primary_button, resize_within
 from cleanclip_gui.widgets.name_filters import ALL, CHECKPOINTS
-from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.prompts import Prompts, failing
 from cleanclip_gui.widgets.text import plain
 from cleanclip_gui.window.session_keeper import OpenedSession, SessionKeeper
 from ml_core.reading.errors import InputError
@@ -41,14 +41,12 @@ from ml_core.triggers import Trigger
 MOST = 200_000
 
 
-class NotesDialog(QDialog):
+class NotesDialog(ClosingDialog):
     """A text field; accepted, ``text`` is what stands in it."""
 
     def __init__(self, notes: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Notes")
-        self.edit = named(QPlainTextEdit(notes), "Notes")
-        self.edit.setTabChangesFocus(True)
+        super().__init__("Notes", parent)
+        self.edit = text_field("Notes", notes, read_only=False)
         self.edit.setPlaceholderText("Where the checkpoint is from, what you suspect, what is next")
         says = Label(
             "Plain text or Markdown. The notes are saved with the session; a report holds them "
@@ -56,8 +54,7 @@ class NotesDialog(QDialog):
             "subtle",
             wrap=True,
         )
-        ok = primary_button("Keep")
-        ok.clicked.connect(self.accept)
+        ok = primary_button("Keep", self.accept)
         frame(self, "Notes", [says, self.edit], ok)
         resize_within(self, 620, 420)
         self.edit.setFocus()
@@ -123,7 +120,7 @@ class SessionPaths(QObject):
         super().__init__(parent)
         self._session, self._files, self._prompts, self._window = session, files, prompts, parent
         self._places: dict[str, str] = {}
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
 
     def start(self) -> None:
         """Ask whether a session of another machine may open files, and settle the first one."""
@@ -143,8 +140,7 @@ class SessionPaths(QObject):
 
     def cancel(self) -> None:
         """Stop asking for files."""
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
         self.deleteLater()
 
     def _settle_next(self) -> None:
@@ -251,7 +247,6 @@ class SessionFiles(QObject):
         self._context, self._keeper, self._parent = context, keeper, parent
         self._session, self._shell = context.session, context.shell
         self._layout, self._restore = layout, restore
-        self._saving: Ticket | None = None
         self._then: Callable[[], object] | None = None
         self.paths: SessionPaths | None = None
 
@@ -329,12 +324,8 @@ class SessionFiles(QObject):
             self._shell.logged.emit("Nothing is open that could be saved as a session.")
             return
         record = record.model_copy(update={"layout": self._layout()})
-        work = partial(
-            _write, folder, record, self._keeper.triggers(), *_opened(self._session)
-        )  # fmt: skip
-        self._saving = tasks.run(
-            work, self._on_saved, self._on_not_saved, slot="save", closing_ms=CLOSING_MS
-        )
+        work = partial(_write, folder, record, self._keeper.triggers(), *_opened(self._session))
+        tasks.run(work, self._on_saved, self._on_not_saved, slot="save", closing_ms=CLOSING_MS)
 
     def _on_saved(self, written: tuple[str, SavedSession]) -> None:
         folder, saved = written
@@ -392,16 +383,12 @@ class SessionFiles(QObject):
             return
         if not self.may_go(partial(self.open, path)):
             return
-        try:
+        with failing(self._shell.failed, "Could not open the session"):
             read = read_session(place)
-        except InputError as error:
-            self._shell.failed.emit(error.titled("Could not open the session"))
-            return
-        session = read.session
-        triggers = self._keeper.triggers_of(place, session)
-        saved = session if read.is_own else None
-        opened = OpenedSession(session, triggers, str(place), saved)
-        self._ask_for_files(opened, read.is_own)
+            session, triggers = read.session, self._keeper.triggers_of(place, read.session)
+            saved = session if read.is_own else None
+            opened = OpenedSession(session, triggers, str(place), saved)
+            self._ask_for_files(opened, read.is_own)
 
     def go_on(self) -> None:
         """Open what an earlier window had open."""
@@ -450,7 +437,6 @@ class SessionFiles(QObject):
     def edit_notes(self) -> None:
         """Show the notes, and keep what is written."""
         dialog = NotesDialog(self._session.notes, self._parent)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.accepted.connect(partial(self._on_notes_accepted, dialog))
         dialog.open()
 
@@ -458,9 +444,7 @@ class SessionFiles(QObject):
         self._session.notes = dialog.text
 
 
-def _opened(
-    session: Session,
-) -> tuple[tuple[tuple[str, ShownCheckpoint], ...], LocalData | None]:
+def _opened(session: Session) -> tuple[tuple[tuple[str, ShownCheckpoint], ...], LocalData | None]:
     """The opened things that a session's record describes."""
     facts = (
         ("suspect", session.checkpoint), ("cleaned", session.cleaned),

@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 
-from PySide6.QtCore import QEvent, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QProgressBar, QStatusBar, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label, named, push_button
+from cleanclip_gui.widgets.controls import Label, named, push_button, text_field
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import device_text, plain
 
@@ -22,8 +22,7 @@ class StatusBar(QStatusBar):
     device_chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setSizeGripEnabled(False)
+        super().__init__(parent, sizeGripEnabled=False)
         self.setContentsMargins(theme.SPACE_S, 2, theme.SPACE_S, 2)
         self.busy = Label("", "subtle")
         self.job = Label()
@@ -89,17 +88,15 @@ _MAX_LINES = 5000
 _COLOURS = {"warning": "warning", "error": "danger", "critical": "danger"}
 
 
-class LogPane(QWidget):
+class LogPane(theme.Themed, QWidget):
     """Shows what happened; keeps the last 5000 lines."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._lines: deque[tuple[str, str]] = deque(maxlen=_MAX_LINES)
-        self.view = named(QPlainTextEdit(), "Log")
-        self.view.setReadOnly(True)
+        self.view = text_field("Log")
         self.view.setMaximumBlockCount(_MAX_LINES)
         self.view.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        self.view.setTabChangesFocus(True)
         copy = push_button("Copy all", self.copy_all, look="quiet")
         clear = push_button("Clear", self.clear, name="Clear the log", look="quiet")
         row(
@@ -115,13 +112,11 @@ class LogPane(QWidget):
         self._lines.append((level, line))
         self._write(level, line)
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+    def dress(self) -> None:
         """Write everything again in the colours of the new theme."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self.view.clear()
-            for level, line in self._lines:
-                self._write(level, line)
+        self.view.clear()
+        for level, line in self._lines:
+            self._write(level, line)
 
     def _write(self, level: str, line: str) -> None:
         bar = self.view.verticalScrollBar()

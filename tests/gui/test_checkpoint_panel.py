@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton
 
-from cleanclip_gui.checkpoint.tensor_model import TensorModel
+from cleanclip_gui.checkpoint.tensor_model import TensorModel, columns_of
 from cleanclip_gui.session.records import JobState, RunState
 from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.widgets.text import day_and_time, plain
@@ -134,7 +134,7 @@ def test_refused_pickles_are_never_opened_and_show_their_names(panel, qtbot, tmp
     for name in ("first", "second", "model", "third"):
         if name == "model":
             panel.open(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
-            qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
+            qtbot.waitUntil(lambda: panel.tensors.complete, timeout=10_000)
             assert panel.tensors.isVisible()
             panel.session.checkpoint = None
             continue
@@ -164,7 +164,7 @@ def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
     panel.answers.path = str(tmp_path / "donor.pt")
     card.next.click()
     qtbot.waitUntil(lambda: panel.session.checkpoint is not None, timeout=10_000)
-    qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
+    qtbot.waitUntil(lambda: panel.tensors.complete, timeout=10_000)
     assert panel.verdict.verdict.text() == "Readable. Nothing was run."
     assert panel.session.checkpoint.donor == str(tmp_path / "donor.pt")
     assert str(tmp_path / "donor.pt") in labels(panel)
@@ -204,7 +204,9 @@ def test_a_file_that_does_not_open_says_why_on_the_card(panel, qtbot, tmp_path):
     panel.open(write_safetensors(tmp_path / "refuse.safetensors", {"a": [1.0]}))
     qtbot.waitUntil(lambda: "visual.proj" in panel.verdict.reason.text(), timeout=10_000)
     assert panel.verdict.verdict.text() == "Refused: damaged"
-    qtbot.waitUntil(lambda: panel.complete, timeout=10_000)  # its numbers are of use all the same
+    qtbot.waitUntil(
+        lambda: panel.tensors.complete, timeout=10_000
+    )  # its numbers are of use all the same
     assert panel.tensors.table.model.index(0, 4).data() == "1"
 
 
@@ -215,7 +217,7 @@ def test_a_pytorch_file_shows_values_names_and_shared_storages(panel, qtbot, tmp
     path = tmp_path / "m.pt"
     torch.save({"state_dict": state, "epoch": 7, "note": "a\u202eb"}, path)
     panel.open(path)
-    qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
+    qtbot.waitUntil(lambda: panel.tensors.complete, timeout=20_000)
     assert {"epoch", "7", "note", "a\\u202eb"} <= set(labels(panel))
     groups = [panel.names.tree.topLevelItem(n).text(0).split(":")[0] for n in range(2)]
     assert groups == ["Plain data", "Builds tensors"]
@@ -246,7 +248,7 @@ def test_program_code_is_shown_and_a_tensor_counted(panel, qtbot, tmp_path):
     path = tmp_path / "script.pt"
     torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), path)
     panel.open(path)
-    qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
+    qtbot.waitUntil(lambda: panel.tensors.complete, timeout=20_000)
     assert panel.verdict.verdict.text() == "Readable, with caution"
     assert "def forward" in panel.code.text.toPlainText()
     panel.tensors.table.view.selectRow(0)
@@ -255,12 +257,12 @@ def test_program_code_is_shown_and_a_tensor_counted(panel, qtbot, tmp_path):
     assert sum(counted.counts) == counted.total == panel.tensors.table.model.tensor_at(0).elements
     panel.open(path)
     assert not panel.tensors.histogram.isVisible()
-    qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
+    qtbot.waitUntil(lambda: panel.tensors.complete, timeout=20_000)
 
 
 def test_numbers_are_short():
     model = TensorModel()
-    model.set_tensors([TensorInfo("scale", "F32", (), 0, 4)])
+    model.set_columns(columns_of([TensorInfo("scale", "F32", (), 0, 4)]))
     row = SimpleNamespace(name="scale", max=0.0, mean=0.0, std=0.0, nan=0, inf=0, zeros=0)
     for row.min, text in (
         (6720.0, "6720"), (-0.0123, "-0.0123"), (-0.000123, "-1.2e-4"), (0.0, "0"), (1.5, "1.5"),

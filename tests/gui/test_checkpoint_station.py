@@ -32,7 +32,7 @@ def opened(panel, qtbot, state, path):
     torch.save(state, path)
     panel.open(path)
     qtbot.waitUntil(lambda: panel.assessment is not None, timeout=WAIT)
-    qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
+    qtbot.waitUntil(lambda: panel.tensors.complete, timeout=WAIT)
 
 
 def test_a_head_is_offered_and_saved(panel, qtbot, state, tmp_path):
@@ -61,7 +61,7 @@ def test_the_doctor_and_the_known_files_are_about_the_model_on_show(panel, qtbot
     assert "m.pt" in dialog.windowTitle()
     dialog.used.emit(str(tmp_path / "m.pt"))
     assert panel.verdict.state.text() == "Loading the model…"
-    qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
+    qtbot.waitUntil(lambda: panel.tensors.complete, timeout=WAIT)
     panel.actions_["file.doctor"].trigger()
     assert panel.doctors.dialog is dialog  # of the same file
     dialog.reject()
@@ -84,7 +84,7 @@ def test_a_file_is_examined_once(qtbot, tmp_path, monkeypatch):
     qtbot.waitUntil(lambda: context.session.checkpoint is not None, timeout=60_000)
     assert asked == ["inspect"]
     assert context.session.checkpoint.inspection is panel.inspection
-    qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
+    qtbot.waitUntil(lambda: panel.tensors.complete, timeout=WAIT)
     threads.close_all(20_000)
     assert not context.inference.isRunning()
 

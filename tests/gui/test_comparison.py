@@ -79,7 +79,7 @@ def panel(panel, qtbot, tmp_path):
     """With a file that is open, and another beside it."""
     tensors = {"visual.l.0.w": [3.0, 4.0], "visual.l.1.w": [1.0], "text.w": [1.0]}
     panel.open(write_safetensors(tmp_path / "a.safetensors", tensors))
-    qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
+    qtbot.waitUntil(lambda: panel.tensors.complete, timeout=WAIT)
     write_safetensors(tmp_path / "b.safetensors", tensors | {"visual.l.0.w": [3.0, 4.5]})
     return panel
 
@@ -102,7 +102,7 @@ def test_another_checkpoint_is_compared_in_its_own_tab(panel, qtbot, tmp_path):
     assert view.read_out.text().startswith("Largest layer change: 10 % (single tensors may")
     assert not view.busy.isVisible()
     panel.open(tmp_path / "b.safetensors")
-    qtbot.waitUntil(lambda: panel.complete, timeout=WAIT)
+    qtbot.waitUntil(lambda: panel.tensors.complete, timeout=WAIT)
     assert not panel.tabs.isTabVisible(5)
     assert panel.tabs.currentIndex() != 4
 

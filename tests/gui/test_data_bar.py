@@ -75,7 +75,7 @@ def test_a_published_set_brings_its_classes_and_one_can_go_back(bar, qtbot, tmp_
     assert plain.state.text() == "2 labels, every one matches a class."
     plain.ok.click()
     qtbot.waitUntil(lambda: bar.session.images is not None)
-    assert not bar.can_go_back
+    assert not next(c for c in bar.commands() if c.id == "file.images_back").is_enabled()
 
     dialog = asked_for(bar, qtbot, cifar(tmp_path / "cifar-10-batches-bin"))
     assert dialog.state.text().startswith("CIFAR-10, test pictures: 20 pictures.")
@@ -105,7 +105,7 @@ def test_a_published_set_brings_its_classes_and_one_can_go_back(bar, qtbot, tmp_
 
 def test_one_file_is_a_set(bar, qtbot, tmp_path):
     bar.answers.path = str(shard(tmp_path / "a.tar"))
-    bar.choose_file()
+    bar.choose("file")
     dialog = bar.window().findChildren(ImagesDialog)[-1]
     qtbot.waitUntil(dialog.busy.isHidden)
     assert (dialog.spec().kind, dialog.classes_chosen) == ("file", ("0", "1"))
@@ -191,7 +191,7 @@ def test_cancel_ends_it_at_once_and_the_images_before_stay(bar, slow_folder, qtb
     bar.load(slow_folder)
     qtbot.waitUntil(bar.busy.isVisible)
     qtbot.waitUntil(lambda: bar.busy.bar.value() > 0)
-    assert bar.busy.bar.maximum() == 100
+    assert bar.busy.bar.maximum() == 1000
     assert bar.images.text() == "Hashing…"
     assert bar.labels.isHidden()
     bar.busy.cancel.click()

@@ -205,7 +205,7 @@ def test_a_claim_is_read_its_place_shown_and_another_checkpoint_takes_it_away(
     station, qtbot, tmp_path, monkeypatch
 ):
     opened = []
-    monkeypatch.setattr("cleanclip_gui.report.station.QDesktopServices.openUrl", opened.append)
+    monkeypatch.setattr("cleanclip_gui.widgets.prompts.QDesktopServices.openUrl", opened.append)
     run, folder, _ = with_everything(station, qtbot, tmp_path)
     assert station.pages.currentIndex() == DRAFT
     evidence, _ = full()

@@ -354,9 +354,9 @@ def test_the_evidence_of_each_stage_is_shown(station, tmp_path, qtbot):
     assert "row 7, column 7" in shown.pointed.text()
     assert "JPEG of quality 90" in shown.refined.text()
     assert shown.starts.rows.rowCount() == 6
-    texts = [cell.text for cell in shown.overlays.rows.rows[0].cells]
+    texts = [cell.text for cell in shown.overlays.table.rows.rows[0].cells]
     assert texts[4:] == ["+52.0", "-10.0 to 10.0 %"]
-    assert [row.cells[2].text for row in shown.swap.rows.rows][:2] == ["99.2 %", "57.9 %"]
+    assert [row.cells[2].text for row in shown.swap.table.rows.rows][:2] == ["99.2 %", "57.9 %"]
     for words in ("SHA-256 aaaaaaaa", "SHA-256 bbbbbbbb", "Seed 0, cpu, bf16, 1 thread"):
         assert words in shown.facts.text()
     shown.map.setFocus()
@@ -372,9 +372,9 @@ def test_a_result_that_lacks_something_is_shown_without_it(station, tmp_path):
     station.compare_button.click()
     assert station.setup.reference.kind.view().isVisible()
     station.setup.reference.kind.hidePopup()
-    assert not shown.overlays_section.isVisible()
-    assert not shown.swap_section.isVisible()
-    assert shown.probes.rows.rows[0].cells[3].text == "–"
+    assert not shown.overlays.isVisible()
+    assert not shown.swap.isVisible()
+    assert shown.probes.table.rows.rows[0].cells[3].text == "–"
     odd = stages().model_copy(update={"weights": Weights(image=None, text=0.5, most=())})
     suspect = scan().suspect.model_copy(update={"name": "a\u202e<b>bold</b>" * 40})
     folder = result(station, tmp_path, stages=odd, suspect=suspect)

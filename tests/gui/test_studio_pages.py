@@ -185,7 +185,7 @@ def test_the_fastest_arithmetic_is_found_after_the_first_numbers_and_told(
     studio.result.dialog.close()
     fake = FakeInference()
     monkeypatch.setattr(studio.auto_speed, "_inference", fake)
-    studio.measure_all()
+    studio.live.measure_all()
     qtbot.waitUntil(lambda: not studio.live.stale and settled(studio), timeout=_LONG)
     qtbot.wait(20)
     assert fake.questions == []  # it is known now

@@ -366,7 +366,7 @@ def test_what_does_not_go_together_is_a_trigger_that_cannot_be_made(studio, fail
     editor = studio.editor
     editor.use_demo_trigger()
     monkeypatch.setattr(PaintDocument, "trigger", lambda _: Trigger(kind="patch", jpeg=95))
-    editor.set_opacity(0.5)
+    studio.document.set_scene("Change opacity", opacity=0.5)
     assert editor.has_trigger()  # something is there
     failed.clear()
     editor.save_trigger()

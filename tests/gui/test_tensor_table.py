@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import threads
-from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel, in_model_order
+from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel, columns_of, in_model_order
 from cleanclip_gui.checkpoint.tensor_page import TensorTable
 from cleanclip_gui.jobs import tasks
 from ml_core.checkpoints.tensor_stats import TensorStats
@@ -61,7 +61,7 @@ def test_tensors_stand_in_the_order_of_the_model(tmp_path):
 
 
 def test_a_filter_without_a_match_says_so(table):
-    table.set_tensors(tensors(20))
+    table.set_columns(columns_of(tensors(20)))
     table.filter.setText("nothing like it")
     assert not table.view.isVisible()
     assert table.none.isVisible()
@@ -84,7 +84,7 @@ KEYS = {
 
 def test_columns_sort_as_python_does():
     model, given = TensorModel(), tensors()
-    model.set_tensors(given)
+    model.set_columns(columns_of(given))
     for column, key in KEYS.items():
         for order in Qt.SortOrder:
             model.sort(column, order)
@@ -97,7 +97,7 @@ def stats(tensor, number):
 
 def test_statistics_sort_and_stay_until_the_next_sort():
     model, given = TensorModel(), tensors(50)
-    model.set_tensors(given)
+    model.set_columns(columns_of(given))
     model.sort(4, DESCENDING)
     model.add_stats([stats(tensor, i) for i, tensor in enumerate(given)])
     assert shown(model) == given, "rows do not jump while numbers arrive"
@@ -113,7 +113,7 @@ def test_rows_are_copied_as_they_are_shown(table, qtbot):
         TensorInfo("b", "F32", (), 24, 4),
         TensorInfo("c", "F32", (1,), 28, 4),
     ]
-    table.set_tensors(given)
+    table.set_columns(columns_of(given))
     table.copy()  # nothing is chosen
     assert not tasks.is_busy()
     table.model.add_stats([stats(given[0], 3)])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QItemSelectionModel, Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QWidget
+from PySide6.QtWidgets import QComboBox, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.audit.gallery import (
@@ -26,12 +26,12 @@ from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.controls import Label, named, push_button, text_field
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.form import Form
 from cleanclip_gui.widgets.layout import card, column, row, scrolling
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
-from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.number_box import NumberBox, fill
 from cleanclip_gui.widgets.prompts import Prompts, failing
 from cleanclip_gui.widgets.text import count_text, fitting, plain, plural
 from cleanclip_gui.widgets.undo import UndoStack, UndoStep
@@ -40,12 +40,7 @@ from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import PairSpec
 from ml_core.detection.exclude import exclude
 from ml_core.detection.records import FEWEST_FOLDS, FIVE_POISONS, SCORES, Audit, read_audit
-from ml_core.jobs.audit import (
-    AUDIT_FILE,
-    EXCLUSIONS_FILE,
-    THUMBNAILS_FILE,
-    AuditSpec,
-)
+from ml_core.jobs.audit import AUDIT_FILE, EXCLUSIONS_FILE, THUMBNAILS_FILE, AuditSpec
 from ml_core.jobs.specs import SPEC_FILE, read_spec_file
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
@@ -65,10 +60,8 @@ class AuditSetup(QWidget):
     def __init__(self, prompts: Prompts, pairs: PairSpec) -> None:
         super().__init__()
         self._prompts, self._pairs = prompts, pairs
-        self.reference = QComboBox()
-        self.reference.setAccessibleName("Compare with")
-        self.reference.addItem("Other pairs in this set", None)
-        self.reference.addItem("Pairs known to be clean…", _TABLE)
+        references = ((None, "Other pairs in this set"), (_TABLE, "Pairs known to be clean…"))
+        self.reference = fill(named(QComboBox(), "Compare with"), references)
         self.reference.setToolTip(
             "Where neighbours are searched: within the set, or among pairs that you trust. A "
             "planted pair has no planted neighbours among trusted ones."
@@ -261,25 +254,21 @@ class AuditDialog(JobDialog):
         self.view.empty_text = _EMPTY
         self.details = SuspectDetails()
         self.setup = AuditSetup(prompts, pairs)
-        self.lists = QComboBox()
-        self.lists.setAccessibleName("Show the worst by")
+        self.lists = named(QComboBox(), "Show the worst by")
         self.lists.setMinimumContentsLength(26)
         self.exclude = push_button(
-            "Exclude", self._on_exclude_clicked, icon="cancel",
+            "Exclude", partial(self.mark_chosen, True), icon="cancel",
             tip="Exclude the selected pairs from training (Delete).",
         )  # fmt: skip
         self.include = push_button(
-            "Include", self._on_include_clicked, icon="check",
+            "Include", partial(self.mark_chosen, False), icon="check",
             tip="Include the selected pairs again (Insert).",
         )  # fmt: skip
         self.undo = push_button("Undo", self.stack.undo, icon="undo")
         self.redo = push_button("Redo", self.stack.redo, icon="redo")
         self.count = Label("", "subtle")
         self.save = push_button("Save exclusions…", self.save_exclusions, icon="save")
-        self.notes = QPlainTextEdit()
-        self.notes.setReadOnly(True)
-        self.notes.setTabChangesFocus(True)
-        self.notes.setAccessibleName("Limits of these numbers")
+        self.notes = text_field("Limits of these numbers")
         self.notes.setMinimumHeight(theme.px(44))
         self.notes.setMaximumHeight(theme.px(92))
         name = Path(pairs.path).name if pairs.path else "Clean pairs of the demo"
@@ -334,14 +323,9 @@ class AuditDialog(JobDialog):
         self.excluded = self.saved = frozenset()
         self.model.set_audit(audit, thumbnails)
         overlap = sum(audit.overlap.values())
-        self.lists.blockSignals(True)
-        self.lists.clear()
-        for score in audit.scores:
-            self.lists.addItem(f"Worst by {score.title}", score.name)
-        if overlap:
-            self.lists.addItem("Also evaluation pictures", EVALUATED)
-        self.lists.addItem("Excluded", EXCLUDED)
-        self.lists.blockSignals(False)
+        lists = [(score.name, f"Worst by {score.title}") for score in audit.scores]
+        lists += [(EVALUATED, "Also evaluation pictures")] if overlap else []
+        fill(self.lists, [*lists, (EXCLUDED, "Excluded")])
         among = audit.facts.get("neighbours_among", 0)
         words = f"{plural(audit.n, 'pair')} scored, with neighbours among {count_text(int(among))}."
         if audit.unread:
@@ -457,7 +441,7 @@ class AuditDialog(JobDialog):
         )  # fmt: skip
 
     def _connect(self) -> None:
-        self.setup.failed.connect(self._on_setup_failed)
+        self.setup.failed.connect(lambda error: self.show_state(error.sentence, "error"))
         self._session.events.checkpoint.connect(self._on_checkpoint_change)
         self.lists.currentIndexChanged.connect(self._on_list_chosen)
         self.stack.changed.connect(self._refresh)
@@ -470,13 +454,10 @@ class AuditDialog(JobDialog):
             (QKeySequence.StandardKey.Redo, self.stack.redo),
         ):
             QShortcut(QKeySequence(keys), self).activated.connect(act)
-        for key, slot in (
-            (Qt.Key.Key_Delete, self._on_exclude_clicked),
-            (Qt.Key.Key_Insert, self._on_include_clicked),
-        ):
+        for key, out in ((Qt.Key.Key_Delete, True), (Qt.Key.Key_Insert, False)):
             shortcut = QShortcut(QKeySequence(key), self.view)
             shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
-            shortcut.activated.connect(slot)
+            shortcut.activated.connect(partial(self.mark_chosen, out))
 
     def _refresh(self, *_: object) -> None:
         chosen = set(self.chosen())
@@ -529,14 +510,9 @@ class AuditDialog(JobDialog):
     def _on_checkpoint_change(self, _: object) -> None:
         self.set_busy(self.task.is_running)
 
-    def _on_setup_failed(self, error: InputError) -> None:
-        self.show_state(error.sentence, "error")
-
-    def _on_exclude_clicked(self) -> None:
-        self.mark(self.chosen(), out=True)
-
-    def _on_include_clicked(self) -> None:
-        self.mark(self.chosen(), out=False)
+    def mark_chosen(self, out: bool, *_: object) -> None:
+        """Take the selected pairs out of the training set, or in again."""
+        self.mark(self.chosen(), out)
 
     def _on_marked(self, row: int) -> None:
         index = self.model.rows[row]

@@ -14,8 +14,6 @@ from PySide6.QtCore import (
     QAbstractItemModel,
     QAbstractListModel,
     QEvent,
-    QModelIndex,
-    QPersistentModelIndex,
     QPointF,
     QRect,
     QRectF,
@@ -23,26 +21,13 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import (
-    QFontMetrics,
-    QMouseEvent,
-    QPainter,
-    QPaintEvent,
-    QPen,
-    QPixmap,
-)
-from PySide6.QtWidgets import (
-    QFrame,
-    QListView,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-    QWidget,
-)
+from PySide6.QtGui import QFontMetrics, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap
+from PySide6.QtWidgets import QFrame, QListView, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
 from cleanclip_gui.theme.look import sized
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.painted import Painted
 from cleanclip_gui.widgets.pictures import (
@@ -52,7 +37,7 @@ from cleanclip_gui.widgets.pictures import (
     paint_thumbnail,
     rgba_to_image,
 )
-from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
+from cleanclip_gui.widgets.rows_table import Cell, Index, Row, RowsTable
 from cleanclip_gui.widgets.text import count_text, fitting, plain, tip
 from ml_core.detection.records import SCORE, SCORES, Audit, Distribution, SuspectPair
 
@@ -137,11 +122,11 @@ class SuspectModel(QAbstractListModel):
         self._pixmaps.move_to_end(index)
         return self._pixmaps[index]
 
-    def rowCount(self, parent: _Index | None = None) -> int:  # noqa: N802
+    def rowCount(self, parent: Index | None = None) -> int:  # noqa: N802
         """Pairs in the list."""
         return 0 if parent is not None and parent.isValid() else len(self.rows)
 
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """What the delegate paints, what a screen reader says, and the tool tip."""
         if not index.isValid():
             return None
@@ -193,7 +178,6 @@ class SuspectModel(QAbstractListModel):
 CELL = (130, 166)
 _PICTURE = 112
 _MARK = 24
-_Index = QModelIndex | QPersistentModelIndex
 
 
 def mark_rect(cell: QRect) -> QRect:
@@ -217,16 +201,12 @@ class SuspectDelegate(QStyledItemDelegate):
 
     marked = Signal(int)
 
-    def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:  # noqa: N802
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # noqa: N802
         """All cells are equal."""
         return QSize(*map(theme.px, CELL))
 
     def editorEvent(  # noqa: N802
-        self,
-        event: QEvent,
-        model: QAbstractItemModel,
-        option: QStyleOptionViewItem,
-        index: _Index,
+        self, event: QEvent, model: QAbstractItemModel, option: QStyleOptionViewItem, index: Index
     ) -> bool:
         """A click on the button does not change the selection."""
         if event.type() not in (QEvent.Type.MouseButtonRelease, QEvent.Type.MouseButtonPress):
@@ -239,7 +219,7 @@ class SuspectDelegate(QStyledItemDelegate):
             self.marked.emit(index.row())
         return True
 
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         """Paint the cell."""
         cell: SuspectCell = index.data(CELL_ROLE)
         painter.save()
@@ -289,11 +269,7 @@ def _paint_mark(painter: QPainter, place: QRect, excluded: bool) -> None:
 
 
 def _paint_words(
-    painter: QPainter,
-    rect: QRect,
-    picture: QRectF,
-    cell: SuspectCell,
-    option: QStyleOptionViewItem,
+    painter: QPainter, rect: QRect, picture: QRectF, cell: SuspectCell, option: QStyleOptionViewItem
 ) -> None:
     """Caption, and below it rank and score, or that the pair is left out."""
     font = sized(option.font, 0.9)
@@ -402,12 +378,10 @@ class SuspectDetails(QFrame):
         super().__init__()
         self.setProperty("card", True)
         self.setAccessibleName("The chosen pair")
-        self.picture = Label()
+        self.picture = named(Label(), "Picture of the chosen pair")
         self.picture.setFixedSize(theme.px(_PICTURE), theme.px(_PICTURE))
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.picture.setAccessibleName("Picture of the chosen pair")
-        self.caption = Label("", "heading", wrap=True)
-        self.caption.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.caption = Label("", "heading", wrap=True, selectable=True)
         self.name = Label("", "caption", wrap=True)
         self.looks_for = Label("", "caption", wrap=True)
         self.spread = ScoreSpread()

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PySide6.QtCore import QFile, QPoint, Qt, QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QResizeEvent
+from PySide6.QtCore import QFile, QPoint, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QLineEdit, QMenu, QPushButton, QWidget
 
 from cleanclip_gui import theme
@@ -39,11 +39,11 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.run_names import write_name
 from cleanclip_gui.session import Session
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.controls import Label, Note
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.path_edit import tool
-from cleanclip_gui.widgets.prompts import Prompts, failing
+from cleanclip_gui.widgets.prompts import Prompts, failing, show_on_desktop
 from cleanclip_gui.widgets.text import percent, plain
 from ml_core.cleaning.tradeoff import Head, Point
 from ml_core.events import Event, Metric, Saved
@@ -62,8 +62,7 @@ class Comparison(QWidget):
     """Both charts that compare runs; one at a time where there is no room for two."""
 
     def __init__(self, prompts: Prompts) -> None:
-        super().__init__()
-        self.setAccessibleName("Comparison of runs")
+        super().__init__(accessibleName="Comparison of runs")
         self.tradeoff = TradeoffChart(prompts)
         self.curves = Chart(
             "Runs over their steps",
@@ -87,8 +86,7 @@ class Comparison(QWidget):
             picks.addButton(button)
         row(self.pick_tradeoff, self.pick_curves, None, of=self._switch, spacing=theme.SPACE_XS)
         charts = row((self.tradeoff, 1), (self.curves, 1), spacing=theme.SPACE_M)
-        self.message = Label("", "caption", wrap=True)
-        self.message.hide()
+        self.message = Note("caption")
         column(self._switch, (charts, 1), self.message, of=self, spacing=theme.SPACE_S)
         self.pick_tradeoff.setChecked(True)
         picks.buttonToggled.connect(self._arrange)
@@ -152,7 +150,7 @@ class _Compared:
 
     mark: int
     points: dict[Head, tuple[Point, ...]] = field(default_factory=lambda: points_by_head(()))
-    reading: Ticket | None = None
+    reading: Ticket = field(default_factory=Ticket.closed)
 
 
 class RunsPage(QWidget):
@@ -196,8 +194,7 @@ class RunsPage(QWidget):
         is_busy: Callable[[], bool],
         is_in_use: Callable[[Path], bool],
     ) -> None:
-        super().__init__()
-        self.setAccessibleName("Runs: queue, history and comparison")
+        super().__init__(accessibleName="Runs: queue, history and comparison")
         self._session, self._run, self._studio = session, run, studio
         self._prompts, self._runs_folder, self._is_busy = prompts, runs_folder, is_busy
         self._is_in_use = is_in_use
@@ -252,14 +249,11 @@ class RunsPage(QWidget):
         self.add_folder = _button(
             "Add a run…", "Show the results folder of a run made elsewhere, such as on a cluster."
         )
-        self.name = QLineEdit()
-        self.name.setPlaceholderText("Name of the selected run (F2)")
+        self.name = QLineEdit(placeholderText="Name of the selected run (F2)")
         self.name.setAccessibleName("Name of the selected run")
         self.name.setMaxLength(500)
         self.message = Label("", "caption", wrap=True)
-        self.message.setMinimumHeight(
-            self.message.fontMetrics().lineSpacing()
-        )  # a line has its place
+        self.message.setMinimumHeight(self.message.fontMetrics().lineSpacing())  # of one line
         self.comparison = Comparison(prompts)
         self.tradeoff, self.curves = self.comparison.tradeoff, self.comparison.curves
         self._past: dict[Path, PastRun] = {}
@@ -268,7 +262,7 @@ class RunsPage(QWidget):
         self._live_events: list[Event] = []
         self._compared: dict[Path, _Compared] = {}
         self._named: Path | None = None
-        self._reading: Ticket | None = None  # of the folders
+        self._reading = Ticket.closed()  # of the folders
         self._said_of_busy = False
         self._lay_out()
         self._connect()
@@ -282,7 +276,6 @@ class RunsPage(QWidget):
         self._said_of_busy = while_busy
         self.message.setText(text)
         self.comparison.message.setText(text)
-        self.comparison.message.setVisible(bool(text))
 
     def _lay_out(self) -> None:
         acts = FoldingRow(*(button for button, *_ in self._acts), spacing=0)
@@ -347,7 +340,7 @@ class RunsPage(QWidget):
     def is_reading(self) -> bool:
         """Whether folders or journals of runs are being read."""
         tickets = (self._reading, *(run.reading for run in self._compared.values()))
-        return any(ticket is not None and ticket.is_open for ticket in tickets)
+        return any(ticket.is_open for ticket in tickets)
 
     def compared(self) -> dict[Path, int]:
         """Runs in the charts, with their marks."""
@@ -384,7 +377,7 @@ class RunsPage(QWidget):
 
     def _read_again(self) -> None:
         """Begin anew if the folders are being read: what was read of them is old."""
-        if self._reading is not None and self._reading.is_open:
+        if self._reading.is_open:
             self.reload()
 
     # The run at work
@@ -433,7 +426,7 @@ class RunsPage(QWidget):
         """Draw a run in the charts, or take it out."""
         if not on:
             run = self._compared.pop(folder, None)
-            if run is not None and run.reading is not None:
+            if run is not None:
                 run.reading.cancel()
         elif folder not in self._compared:
             if folder not in self._past:
@@ -455,8 +448,7 @@ class RunsPage(QWidget):
         run = self._compared.get(folder)
         if run is None:
             return
-        if run.reading is not None:
-            run.reading.cancel()
+        run.reading.cancel()
         if folder == self._live:
             self._on_points_read(run, points_by_head(self._live_events))
         else:
@@ -691,7 +683,7 @@ class RunsPage(QWidget):
                     action.triggered.connect(button.click)
             menu.addSeparator()
             menu.addAction("Rename", self._on_rename_wanted)
-            menu.addAction("Open the folder", partial(_show_in_files, run.folder))
+            menu.addAction("Open the folder", partial(show_on_desktop, run.folder))
             delete = menu.addAction("Delete", self.delete.click)
             delete.setEnabled(self.delete.isEnabled())
         menu.popup(place)
@@ -711,11 +703,6 @@ class RunsPage(QWidget):
             folder = copy_job(spec, self._runs_folder())
             self.queue.add(folder)
             self.table.choose(folder)
-
-
-def _show_in_files(folder: Path) -> None:
-    """Show a run's folder in the desktop's file manager."""
-    QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
 
 
 def _source_facts(run: PastRun) -> dict[str, Any]:

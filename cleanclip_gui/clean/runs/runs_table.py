@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QPoint, Qt, Signal
+from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal
 from PySide6.QtGui import QContextMenuEvent, QKeyEvent
 from PySide6.QtWidgets import QHeaderView
 
@@ -16,11 +16,10 @@ from cleanclip_gui.clean.charts.parts import letter, mark_icon
 from cleanclip_gui.clean.history import PastRun
 from cleanclip_gui.clean.recipe_form import budget_text
 from cleanclip_gui.jobs.run_names import run_number
-from cleanclip_gui.widgets.rows_table import Cell, Row, RowsModel, RowsTable
+from cleanclip_gui.widgets.rows_table import Cell, Index, Row, RowsModel, RowsTable
 from cleanclip_gui.widgets.text import percent, plain
 from ml_core.cleaning.presets import run_title
 
-_Index = QModelIndex | QPersistentModelIndex
 _COLUMNS = (
     ("", "Tick a run to compare it in the charts."),
     ("Run", "Number, name if you gave it one (F2), method, preset, and what differs from it."),
@@ -76,12 +75,12 @@ class RunsModel(RowsModel):
             return "Shown in the charts"
         return super().headerData(section, orientation, role)
 
-    def flags(self, index: _Index) -> Qt.ItemFlag:
+    def flags(self, index: Index) -> Qt.ItemFlag:
         """The first column is ticked."""
         flags = super().flags(index)
         return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() == SHOWN else flags
 
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Text, tick and mark of a cell."""
         if index.column() != SHOWN:
             return super().data(index, role)
@@ -96,9 +95,7 @@ class RunsModel(RowsModel):
             return "not compared" if mark is None else f"compared as {letter(mark)}"
         return None
 
-    def setData(  # noqa: N802
-        self, index: _Index, value: Any, role: int = Qt.ItemDataRole.EditRole
-    ) -> bool:
+    def setData(self, index: Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:  # noqa: N802
         """Tick or untick a run; the listener decides whether that is accepted."""
         if role != Qt.ItemDataRole.CheckStateRole or index.column() != SHOWN:
             return False
@@ -107,7 +104,7 @@ class RunsModel(RowsModel):
         return True
 
 
-class RunsTable(RowsTable):
+class RunsTable(theme.Themed, RowsTable):
     """The table of runs.
 
     ``run_chosen(run or None)`` carries the newly selected run. A double click or Return emits
@@ -188,11 +185,9 @@ class RunsTable(RowsTable):
             place = self.viewport().mapToGlobal(self.visualRect(self.currentIndex()).center())
         self.menu_wanted.emit(place)
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+    def dress(self) -> None:
         """Draw the marks in the colours of another theme."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self.rows.refresh()
+        self.rows.refresh()
 
     def _on_double_clicked(self, index: QModelIndex) -> None:
         if index.column() != SHOWN:

@@ -136,7 +136,7 @@ class TriggerCanvas(QGraphicsView):
             "text": TextTool(document),
             "fill": FillTool(document),
             "noise": FillTool(document, noise=True),
-            "picker": PickTool(self.colour_at, self._on_colour_picked),
+            "picker": PickTool(self.colour_at, lambda colour: self.set_ink(colour=colour)),
             "move": MoveTool(document),
             "hand": HandTool(self.pan, self.zoom_by),
         }
@@ -314,9 +314,6 @@ class TriggerCanvas(QGraphicsView):
 
     def _change_hardness(self, step: float) -> None:
         self.set_ink(hardness=round(self.ink.hardness + step, 2))
-
-    def _on_colour_picked(self, colour: QColor) -> None:
-        self.set_ink(colour=colour)
 
     # Edits of patch and paint that belong to no single tool
 

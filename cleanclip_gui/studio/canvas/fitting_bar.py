@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from PySide6.QtCore import QEvent, QSize
+from PySide6.QtCore import QSize
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QWidget
 
+from cleanclip_gui import theme
 
-class FittingBar(QWidget):
+
+class FittingBar(theme.Themed, QWidget):
     """A subclass gives itself a layout, and calls :meth:`fit` when it shows something else."""
 
     @abstractmethod
@@ -43,8 +45,7 @@ class FittingBar(QWidget):
         super().showEvent(event)
         self.fit()
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+    def dress(self) -> None:
         """Fit again when type has another size."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and self.isVisible():
+        if self.isVisible():
             self.fit()

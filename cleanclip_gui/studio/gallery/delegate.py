@@ -5,22 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from PySide6.QtCore import (
-    QModelIndex,
-    QObject,
-    QPersistentModelIndex,
-    QPointF,
-    QRect,
-    QRectF,
-    QSize,
-    Qt,
-)
+from PySide6.QtCore import QObject, QPointF, QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPalette, QPixmap
 from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import sized
 from cleanclip_gui.widgets.pictures import paint_ground, paint_pill, paint_thumbnail
+from cleanclip_gui.widgets.rows_table import Index
 
 THUMBNAIL = 96
 CELL_WIDTH = 116
@@ -59,18 +51,11 @@ class GalleryDelegate(QStyledItemDelegate):
         super().__init__(parent)
         self._role = role
 
-    def sizeHint(  # noqa: N802
-        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
-    ) -> QSize:
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # noqa: N802
         """All cells are equal."""
         return cell_size()
 
-    def paint(
-        self,
-        painter: QPainter,
-        option: QStyleOptionViewItem,
-        index: QModelIndex | QPersistentModelIndex,
-    ) -> None:
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         """Paint the cell."""
         cell: GalleryCell = index.data(self._role)
         painter.save()

@@ -8,13 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, QTimer, Signal
-from PySide6.QtGui import (
-    QActionGroup,
-    QHideEvent,
-    QResizeEvent,
-    QShowEvent,
-    QStandardItemModel,
-)
+from PySide6.QtGui import QActionGroup, QHideEvent, QResizeEvent, QShowEvent, QStandardItemModel
 from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 
 from cleanclip_gui import theme
@@ -30,7 +24,7 @@ from cleanclip_gui.studio.gallery.model import (
 )
 from cleanclip_gui.widgets.controls import Label, named, spoken_name, tool_button
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.number_box import ElidingComboBox
+from cleanclip_gui.widgets.number_box import ElidingComboBox, fill
 from cleanclip_gui.widgets.pictures import PictureList
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import PerImage
@@ -61,9 +55,8 @@ class Gallery(QWidget):
         self._unseen = False
         self._laid_out = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
         self._laid_out.timeout.connect(self._on_shown)
-        self.filter = named(ElidingComboBox(), "Show images")
-        for name, text, _ in FILTERS:
-            self.filter.addItem(text, name)
+        entries = [(name, text) for name, text, _ in FILTERS]
+        self.filter = fill(named(ElidingComboBox(), "Show images"), entries)
         self.view_menu = QMenu(self)
         orders = QActionGroup(self)
         for key, text in ORDERS:

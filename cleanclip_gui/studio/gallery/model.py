@@ -9,19 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import (
-    QAbstractListModel,
-    QModelIndex,
-    QPersistentModelIndex,
-    Qt,
-    QTimer,
-    Signal,
-)
+from PySide6.QtCore import QAbstractListModel, Qt, QTimer, Signal
 from PySide6.QtGui import QPixmap
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.studio.gallery.delegate import GalleryCell
 from cleanclip_gui.widgets.pictures import rgba_to_image
+from cleanclip_gui.widgets.rows_table import Index
 from cleanclip_gui.widgets.text import tip
 from ml_core.evaluation.records import PerImage
 
@@ -137,7 +131,6 @@ class GalleryRows:
 
 _CACHED = 2000
 _PER_REQUEST = 48
-_Index = QModelIndex | QPersistentModelIndex
 CELL_ROLE = Qt.ItemDataRole.UserRole
 
 
@@ -163,9 +156,7 @@ class GalleryModel(QAbstractListModel):
         self._trigger = ""
         self._missing: OrderedDict[int, None] = OrderedDict()
         self._asked: tuple[int, ...] = ()
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(15)
+        self._timer = QTimer(self, singleShot=True, interval=15)
         self._timer.timeout.connect(self._ask)
 
     def set_images(self, labels: NDArray[np.int64], class_names: Sequence[str]) -> None:
@@ -294,11 +285,11 @@ class GalleryModel(QAbstractListModel):
         """Let thumbnails be asked for again after a request that failed."""
         self._asked = ()
 
-    def rowCount(self, parent: _Index | None = None) -> int:  # noqa: N802
+    def rowCount(self, parent: Index | None = None) -> int:  # noqa: N802
         """Return the number of rows the filter shows."""
         return 0 if parent is not None and parent.isValid() else len(self._rows)
 
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """What the delegate paints, what a screen reader says, and the tool tip."""
         if not index.isValid():
             return None

@@ -42,7 +42,7 @@ class AskingPage(QWidget):
         super().__init__()
         self._context = context
         self._session, self._inference = context.session, context.inference
-        self._ticket: Ticket | None = None
+        self._ticket = Ticket.closed()
         text, tip = self.measures
         self.measure = push_button(text, self._ask, tip=tip)
         name, tip = self.saves
@@ -50,8 +50,7 @@ class AskingPage(QWidget):
         self.says = Label("", wrap=True)
         self.readout = Label(self.hint, "caption", wrap=True)
         self.readout.setParent(self)
-        self.busy = BusyRow(self.what)
-        self.busy.cancel_clicked.connect(self._on_cancelled)
+        self.busy = BusyRow(self.what, self._on_cancelled)
 
     def _follow(self, handler: Callable[..., object], *fields: str) -> None:
         """Have changes of some fields of the session handled."""
@@ -67,8 +66,7 @@ class AskingPage(QWidget):
         )
 
     def _cancel_question(self) -> None:
-        if self._ticket is not None:
-            self._ticket.cancel()
+        self._ticket.cancel()
 
     def _on_cancelled(self) -> None:
         self._cancel_question()
@@ -92,5 +90,4 @@ class AskingPage(QWidget):
         self.busy.setVisible(share is not None)
         self.readout.setVisible(share is None and bool(self.hint))
         self.measure.setEnabled(share is None)
-        self.busy.bar.setRange(0, 0 if share is not None and share < 0 else 100)
-        self.busy.bar.setValue(round(100 * max(0.0, share or 0.0)))
+        self.busy.show_share(None if share is not None and share < 0 else share or 0.0)

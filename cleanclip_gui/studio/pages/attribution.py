@@ -20,6 +20,7 @@ from cleanclip_gui.widgets.controls import named
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
+from cleanclip_gui.widgets.number_box import fill
 from cleanclip_gui.widgets.painted import WRAPPED, Cells, Painted, Place
 from cleanclip_gui.widgets.pictures import rgba_to_image
 from cleanclip_gui.widgets.text import percent, plain, tip
@@ -191,6 +192,7 @@ _UNITS = {
     "attention": "relevance",
     "occlusion": "logits lost when covered",
 }
+_LAST_STAGE = None, "Last layer (default)"
 _SETTLE_MS = 200
 _QUICK_S, _COARSE = 2.0, 4
 _HINT = "Point at a cell, or use the arrow keys, to read its value."
@@ -223,16 +225,11 @@ class AttributionPage(AskingPage):
         self._timer = QTimer(self, singleShot=True, interval=_SETTLE_MS)
         self._timer.timeout.connect(self._ask)
         self.attribution: Attribution | None = None
-        self.method = named(QComboBox(), "Method")
-        for key, title in METHOD_TITLES.items():
-            self.method.addItem(title, key)
-        self.explained = named(QComboBox(), "Class to explain")
-        for name, text in CLASSES:
-            self.explained.addItem(text, name)
-        self.stage = named(QComboBox(), "Convolution stage")
+        self.method = fill(named(QComboBox(), "Method"), METHOD_TITLES.items())
+        self.explained = fill(named(QComboBox(), "Class to explain"), CLASSES)
+        self.stage = fill(named(QComboBox(), "Convolution stage"), [_LAST_STAGE])
         for box in (self.stage, self.method):
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-        self.stage.addItem("Last layer (default)", None)
         self.clean = HeatOverlay("Without trigger", "Open a checkpoint and images.")
         self.triggered = HeatOverlay("With trigger", "Put a trigger on the picture.")
         self.scale = HeatScale()
@@ -377,13 +374,8 @@ class AttributionPage(AskingPage):
 
     def set_methods(self, allowed: Sequence[str]) -> None:
         """Offer the methods that go with the model."""
-        chosen = self.method.currentData()
-        if [self.method.itemData(row) for row in range(self.method.count())] != list(allowed):
-            with QSignalBlocker(self.method):
-                self.method.clear()
-                for key in allowed:
-                    self.method.addItem(METHOD_TITLES[key], key)  # type: ignore[index]
-                self.method.setCurrentIndex(max(0, self.method.findData(chosen)))
+        entries = [(key, METHOD_TITLES[key]) for key in allowed]  # type: ignore[index]
+        fill(self.method, entries, self.method.currentData())
         self._show_controls()
 
     def show_attribution(self, attribution: Attribution | None) -> None:
@@ -419,18 +411,8 @@ class AttributionPage(AskingPage):
 
     def _offer_stages(self, attribution: Attribution) -> None:
         stages: dict[str, int] = attribution.settings.get("stages", {})
-        texts = [
-            "Last layer (default)",
-            *(f"{name}: {side} × {side}" for name, side in stages.items()),
-        ]
-        if [self.stage.itemText(row) for row in range(self.stage.count())] == texts:
-            return
-        chosen = self.stage.currentData()
-        with QSignalBlocker(self.stage):
-            self.stage.clear()
-            for text, name in zip(texts, [None, *stages], strict=True):
-                self.stage.addItem(text, name)
-            self.stage.setCurrentIndex(max(0, self.stage.findData(chosen)))
+        entries = [_LAST_STAGE, *((name, f"{name}: {n} × {n}") for name, n in stages.items())]
+        fill(self.stage, entries, self.stage.currentData())
 
     def _show_controls(self) -> None:
         self.stage.setVisible(self.method.currentData() == "grad-cam")

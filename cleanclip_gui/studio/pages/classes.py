@@ -14,7 +14,7 @@ from cleanclip_gui.inference.questions import EvaluationUpdated
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.asr_figure import NEEDS_LABELS, Fact
 from cleanclip_gui.studio.exports import ask_and_save, save_classes
-from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.controls import Label, Note, push_button
 from cleanclip_gui.widgets.layout import column, page, row, scrolling
 from cleanclip_gui.widgets.name_filters import NUMBERS
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
@@ -68,8 +68,7 @@ class ClassesPage(QWidget):
         self._shown: EvaluationUpdated | None = None
         self._split: Breakdown | None = None  # of the numbers on show
         self.says = Label(_EMPTY, wrap=True)
-        self.warning = Label("", "warning", wrap=True)
-        self.warning.hide()
+        self.warning = Note("warning")
         self.save = push_button(
             icon="save", name=_SAVE, tip=f"{_SAVE} as CSV or JSON", clicked=self._on_save_clicked
         )
@@ -164,8 +163,7 @@ class ClassesPage(QWidget):
             row((self.heading, 1), self.everything), (self.becomes, 1),
             of=lower, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
         )  # fmt: skip
-        tables = QSplitter(Qt.Orientation.Vertical)
-        tables.setChildrenCollapsible(False)
+        tables = QSplitter(Qt.Orientation.Vertical, childrenCollapsible=False)
         tables.addWidget(self.classes)
         tables.addWidget(lower)
         tables.setStretchFactor(0, 3)
@@ -193,7 +191,7 @@ class ClassesPage(QWidget):
         self.save.setEnabled(breakdown is not None)
         if e is None or breakdown is None:
             self.says.setText(_EMPTY)
-            self.warning.hide()
+            self.warning.setText("")
             self.classes.set_rows(())
             self.show_becomes((), "")
         else:
@@ -221,7 +219,6 @@ class ClassesPage(QWidget):
                 "prompts are identical, and only the class number decides which is predicted."
             )
         self.warning.setText(text)
-        self.warning.setVisible(bool(text))
 
     def set_stale(self, stale: bool) -> None:
         """Grey what is of an older trigger."""
@@ -249,7 +246,7 @@ class ClassesPage(QWidget):
         if e is not None and e.canvas == "model":
             self.control.show_value("same", "the trigger resizes nothing", number=False)
         where = "" if e is None else _CANVASES.get(e.canvas, "")
-        self.control.set_name(f"CA, {where}" if where else _CONTROL)
+        self.control.caption.setText(f"CA, {where}" if where else _CONTROL)
         _show(self.reach, _two(shown.asr_top5, shown.asr_top10), "", missing)
         no_trigger = "–" if e is None else NOT_MEASURED
         baseline, interval = shown.baseline_target_rate, shown.baseline_interval

@@ -37,7 +37,7 @@ from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
-from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.number_box import NumberBox, fill
 from cleanclip_gui.widgets.pictures import give_role
 from cleanclip_gui.widgets.text import count_text, percent, plain, plural
 from ml_core.evaluation.embedding_map import KINDS, EmbeddingMap, Embeddings, Points
@@ -51,7 +51,7 @@ MOST_POINTS = 4000
 _NEAR, _RING, _FRAME = 9.0, 10, 2
 
 
-class EmbeddingPlot(QWidget):
+class EmbeddingPlot(theme.Themed, QWidget):
     """``lassoed(rows)`` has the rows inside a loop, ``pointed(row)`` the one near or -1.
 
     Escape ends a choice. The wheel zooms with Ctrl, as in charts; a double click shows everything.
@@ -61,9 +61,7 @@ class EmbeddingPlot(QWidget):
     pointed = Signal(int)
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setAccessibleName("Embedding map")
-        self.setAccessibleDescription("empty")
+        super().__init__(accessibleName="Embedding map", accessibleDescription="empty")
         give_role(self, QAccessible.Role.Chart)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMinimumSize(theme.px(200), theme.px(160))
@@ -98,20 +96,20 @@ class EmbeddingPlot(QWidget):
         self._describe()
         if part is not None:
             self._build()
-        self._draw()
+        self.dress()
         if fit:
             self.show_all()
 
     def set_visible_kinds(self, clean: bool, triggered: bool, texts: bool) -> None:
         """Draw some kinds only."""
         self.visible = (clean, triggered, texts)
-        self._draw()
+        self.dress()
 
     def set_chosen(self, rows: NDArray[np.int64]) -> None:
         """Ring some rows."""
         self.chosen = rows
         self._describe()
-        self._draw()
+        self.dress()
 
     def _describe(self) -> None:
         """Say how many points there are, for a screen reader."""
@@ -130,7 +128,7 @@ class EmbeddingPlot(QWidget):
     def mark_class(self, index: int) -> None:
         """Write a class's name beside its text; -1 writes none."""
         self._marked = index
-        self._draw()
+        self.dress()
 
     def show_all(self) -> None:
         """Fit the view to the points of every checkpoint."""
@@ -201,25 +199,20 @@ class EmbeddingPlot(QWidget):
         lasso.raise_()
         lasso.show()
         lasso.pressed.connect(partial(self.setFocus, Qt.FocusReason.MouseFocusReason))
-        lasso.hovered.connect(self._on_hovered)
+        lasso.hovered.connect(lambda at: self.pointed.emit(self.row_at(at)))
         lasso.left.connect(partial(self.pointed.emit, -1))
         lasso.clicked.connect(self._on_clicked)
-        lasso.looped.connect(self._on_looped)
+        lasso.looped.connect(lambda loop: self.lassoed.emit(self.rows_inside(loop)))
         lasso.double_clicked.connect(self.show_all)
         lasso.zoomed.connect(self.zoom)
         lasso.setToolTip("Ctrl+wheel zooms, a double click shows everything again")
-
-    def _on_hovered(self, at: QPointF) -> None:
-        self.pointed.emit(self.row_at(at))
 
     def _on_clicked(self, at: QPointF) -> None:
         row = self.row_at(at)
         self.lassoed.emit(np.array([row] if row >= 0 else [], np.int64))
 
-    def _on_looped(self, loop: QPolygonF) -> None:
-        self.lassoed.emit(self.rows_inside(loop))
-
-    def _draw(self) -> None:
+    def dress(self) -> None:
+        """Draw in the theme's colours."""
         if self._plot is None:
             return
         self._plot.setBackground(theme.colour("surface"))
@@ -268,12 +261,6 @@ class EmbeddingPlot(QWidget):
         if self._lasso is not None:
             self._lasso.setGeometry(self.rect())
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Take the colours of another theme."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._draw()
-
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Escape chooses nothing, Ctrl+A everything drawn, Home shows all."""
         if event.key() == Qt.Key.Key_Escape and len(self.chosen):
@@ -312,8 +299,7 @@ class Lasso(QWidget):
     zoomed = Signal(float, QPointF)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAccessibleName("Lasso")
+        super().__init__(parent, accessibleName="Lasso")
         self.setAccessibleDescription("A drag with the mouse chooses points.")
         give_role(self, QAccessible.Role.Graphic)
         self._loop = QPolygonF()
@@ -402,13 +388,12 @@ class EmbeddingMapPage(AskingPage):
         self._rate = rate
         self._maps: dict[str, EmbeddingMap] = {}  # by method
         self._roles: tuple[str, ...] = ()  # titles of the parts of these maps
-        self._tsne: Ticket | None = None
+        self._tsne = Ticket.closed()
         self.embedding_map: EmbeddingMap | None = None
         self._titles: tuple[str, ...] = ()
         self.plot = EmbeddingPlot()
-        self.method = named(QComboBox(), "Projection")
-        for name in ("PCA", "t-SNE"):
-            self.method.addItem(name, name)
+        methods = (("PCA", "PCA"), ("t-SNE", "t-SNE"))
+        self.method = fill(named(QComboBox(), "Projection"), methods)
         self.part = named(QComboBox(), "Checkpoint on the map")
         self.kinds = tuple(QCheckBox(text) for text in _KIND_TEXTS)
         for box in self.kinds:
@@ -441,7 +426,7 @@ class EmbeddingMapPage(AskingPage):
 
     def touch(self, *_: object) -> None:
         """Measure a first map as soon as the page is shown, where that is quick."""
-        rate, waits = self._rate(), self._ticket is not None and self._ticket.is_open
+        rate, waits = self._rate(), self._ticket.is_open
         if (
             self.isHidden()
             or waits
@@ -532,8 +517,7 @@ class EmbeddingMapPage(AskingPage):
         )
 
     def _end_tsne(self) -> None:
-        if self._tsne is not None:
-            self._tsne.cancel()
+        self._tsne.cancel()
 
     def _on_tsne_progress(self, progress: TicketProgress) -> None:
         self.set_busy(progress.share if progress.done else -1.0)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QSignalBlocker, Qt
+from PySide6.QtCore import Qt
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import ComparePair, OpenCheckpoint, Pair
@@ -20,7 +20,7 @@ from cleanclip_gui.widgets.controls import Label, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, NUMBERS
-from cleanclip_gui.widgets.number_box import ElidingComboBox
+from cleanclip_gui.widgets.number_box import ElidingComboBox, fill
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import count_text, percent, plain, signed
 from ml_core.evaluation.paired import PairedDifference
@@ -82,7 +82,9 @@ class PairPage(AskingPage):
         self.says.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.table = RowsTable("Rates of both checkpoints", _COLUMNS)
         self.table.narrowest = 150
-        self.differing = push_button("Show the images that differ", self._on_differing_clicked)
+        self.differing = push_button(
+            "Show the images that differ", lambda: gallery.show_filter("differ")
+        )
         self.other.setSizeAdjustPolicy(ElidingComboBox.SizeAdjustPolicy.AdjustToContents)
         theme.least_width(self.other, 160)  # less than its entries take
         with_what = Label("Compare with", "subtle", buddy=self.other)
@@ -181,9 +183,6 @@ class PairPage(AskingPage):
         differing = gallery.model.counts()["differ"]
         self.show_pair(pair, differing)
 
-    def _on_differing_clicked(self) -> None:
-        self._gallery.show_filter("differ")
-
     def _on_save_clicked(self) -> None:
         pair, images = self.pair, self._session.images
         if pair is not None and images is not None:
@@ -193,15 +192,10 @@ class PairPage(AskingPage):
 
     def set_others(self, others: tuple[tuple[str, str], ...]) -> None:
         """Offer checkpoints to compare with: role and title of each."""
-        chosen = self.other.currentData()
-        with QSignalBlocker(self.other):
-            self.other.clear()
-            for role, title in others:
-                self.other.addItem(plain(title, 60), role)
-            self.other.setCurrentIndex(max(0, self.other.findData(chosen)))
+        none = (("", "No other checkpoint yet: open a reference"),)
+        entries = [(role, plain(title, 60)) for role, title in others or none]
+        fill(self.other, entries, self.other.currentData())
         self.other.setEnabled(bool(others))
-        if not others:
-            self.other.addItem("No other checkpoint yet: open a reference")
         self.measure.setEnabled(bool(others) and self.busy.isHidden())
 
     def show_pair(self, pair: Pair | None, differing: int = 0) -> None:
