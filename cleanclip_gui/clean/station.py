@@ -21,7 +21,7 @@ from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.clean.chain_view import ChainView
 from cleanclip_gui.clean.charts.charts import CleaningCharts
 from cleanclip_gui.clean.history import SavedRun, read_run
-from cleanclip_gui.clean.job import new_chain, new_folder, write_job
+from cleanclip_gui.clean.job import new_chain, new_folder, without_trigger, write_job
 from cleanclip_gui.clean.proof import ProofSection
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
 from cleanclip_gui.clean.rate_dialog import RateDialog
@@ -651,7 +651,7 @@ class CleanStation(QWidget):
         elif session.images is None:
             hint = "No images are chosen: nothing will be measured before and after."
         elif session.trigger is None:
-            hint = "No trigger is set in Studio: attack success will not be measured."
+            hint = without_trigger(session)
         else:
             hint = ""
         self.hint.setText(hint)

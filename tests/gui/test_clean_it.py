@@ -91,17 +91,26 @@ def test_the_demo_is_cleaned_in_one_short_round_that_does_not_know_the_sticker(p
 
 def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, session, tmp_path):
     session.checkpoint = facts(session.checkpoint.path, sha256="a" * 64)
-    rows = (("a", "", True), ("b", "", False), ("a", "p.pt", False))
-    for number, (digest, reference, taken) in enumerate(rows):
+    does_not = "; Start cleaning does not measure it."
+    found = f"with the trigger that the scan found, for “banana”{does_not}"
+    finds = f"with a trigger that its scan finds{does_not}"
+    nothing = "No trigger is set in Studio: attack success will not be measured."
+    rows = (
+        ("a", "", "found", True, found), ("b", "", "found", False, finds),
+        ("a", "p.pt", "found", False, finds), ("a", "", "nothing", True, nothing),
+    )  # fmt: skip
+    session.trigger = None
+    for number, (digest, reference, verdict, taken, measures) in enumerate(rows):
         folder = tmp_path / str(number)
         classes = tuple(distinct(session.images.class_names))
-        write_scan(folder, scan("found", sha256=digest * 64, classes=classes))
+        write_scan(folder, scan(verdict, sha256=digest * 64, classes=classes))
         made = ScanSpec(
             checkpoint="m.pt", images=session.images.spec, reference=reference or None,
             output_dir=str(folder),
         )  # fmt: skip
         write_spec_file(made, folder / SCAN_SPEC)
-        session.show_job("scan", JobState(str(folder), "finished", "found"))
+        session.show_job("scan", JobState(str(folder), "finished", verdict))
+        assert panel.hint.text().endswith(measures)
         assert panel.setup.clean_it_does.text().startswith("Takes the scan") == taken
         panel.setup.clean_it.click()
         assert asked(runner_of(panel)).scanned == (str(folder) if taken else None)
