@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -181,6 +181,7 @@ class CleanStation(QWidget):
             context, self.run, self.queue, self.setup.folder, self.is_busy, self
         )
         self._can_start = self._can_start_chain = self._is_free = False
+        self._own_pairs: PairSpec | None = None  # as a session keeps them
         self._accepted: set[str] = set()  # warnings of rates, for the checkpoint that is open
         context.actions.add(self.commands())
         self._tips = {name: action.toolTip() for name, action in context.actions.by_id.items()}
@@ -339,6 +340,18 @@ class CleanStation(QWidget):
     def may_close(self) -> bool:
         """Whether no marks of an audit would be lost, or the user lets them go."""
         return self.auditing.may_lose_marks("Quit", "Quit")
+
+    def state(self) -> dict[str, object]:
+        """The user's own training pairs."""
+        return {"pairs": self._own_pairs}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Choose a session's pairs; what was chosen before stays where none is opened."""
+        if saved["pairs"] is not None:
+            self.data.show_specs(saved["pairs"], None)
+        elif saved["checkpoint"]:
+            self.data.path.clear()
+            self.data.exclude.clear()
 
     def is_busy(self) -> bool:
         """Whether this station is at work, for a run, an estimate or a test."""
@@ -568,6 +581,7 @@ class CleanStation(QWidget):
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
+        self.data.changed.connect(self._on_data_changed)
         self.setup.reference.changed.connect(self._on_reference_changed)
         run.began.connect(self._on_run_began)
         run.ended.connect(self._on_run_ended)
@@ -812,6 +826,10 @@ class CleanStation(QWidget):
     def _on_setup_changed(self, *_: object) -> None:
         self.run.forget_estimate()
         self._refresh()
+
+    def _on_data_changed(self) -> None:
+        self._own_pairs = self.data.own_pairs()
+        self.shell.state_changed.emit()
 
     def _on_reference_changed(self) -> None:
         self.session.trusted = self.setup.reference.path()

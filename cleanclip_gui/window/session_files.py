@@ -70,7 +70,7 @@ class NotesDialog(QDialog):
 
 Why = Literal["missing", "changed", "unasked"]
 _FILES_TITLE = "Files of the session"
-_MAY_CHANGE = ("class list", "evaluation images", *JOB_FOLDERS)
+_MAY_CHANGE = ("class list", "evaluation images", "training pairs", *JOB_FOLDERS)
 _LISTED = 12
 
 
