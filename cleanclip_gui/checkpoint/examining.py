@@ -17,7 +17,7 @@ from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.demo import twin_for
 from ml_core.jobs.examination import EXAMINATIONS, ExamineSpec, ExamineStep, Kind
 from ml_core.jobs.journal import digest_of
-from ml_core.jobs.overall import scan_plan
+from ml_core.jobs.overall import planned_scan, scan_plan
 from ml_core.jobs.scan import ScanSpec
 from ml_core.paths import cache_dir, data_dir
 from ml_core.reading.errors import InputError
@@ -101,10 +101,7 @@ class Examining(JobTask):
             step = ExamineStep.model_validate(event.values)
             self.steps[step.kind] = step
         elif isinstance(event, Finding) and event.kind == "scan" and self.spec is not None:
-            sizes = {name: int(event.values[name]) for name in ("side", "search", "held_out")}
-            classes, stages = len(event.values["classes"]), event.values["stages"]
-            plan = scan_plan(_scan_of(self.spec), stages, classes=classes, **sizes)
-            self.overall.expect(plan)
+            self.overall.expect(planned_scan(_scan_of(self.spec), event.values))
         super().take(event)
 
 

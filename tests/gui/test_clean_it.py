@@ -8,6 +8,7 @@ import pytest
 from PySide6.QtCore import QPoint
 
 from cleanclip_gui.clean.history import read_run
+from cleanclip_gui.clean.job import write_job
 from cleanclip_gui.session.records import JobState
 from ml_core.events import Done, Metric, Progress
 from ml_core.figures import distinct
@@ -117,14 +118,19 @@ def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, sess
         runner_of(panel).end(Done("cancelled"))
 
 
-def test_the_steps_while_they_run(qtbot, panel):
+def test_the_steps_while_they_run(qtbot, panel, session):
     panel.setup.clean_it.click()
     runner = runner_of(panel)
     assert panel.run_bar.title.text() == "#1 Clean it is running"
     runner.play([told(STEPS[0]), Progress("patches", 3, 6)])
     assert shown(panel) == [("Scan", "running", STEPS[0].why)]
-    assert panel.run_bar.details.text() == "Patches · 3 of 6"
-    assert panel.run_bar.bar.maximum() == 0  # nobody knows how far the whole is
+    assert panel.run_bar.details.text() == "Step 1 of at least 5: Patches · 3 of 6"
+    runner.play([Progress("patches", 4, 6)])
+    words = panel.run_bar.details.text()
+    assert words.startswith("Step 1 of at least 5: Patches · 4 of 6 · ")
+    assert words.endswith(" left in this step")
+    assert 0 < panel.run_bar.bar.value() < panel.run_bar.bar.maximum()
+    assert session.run_progress.seconds_left is None  # nobody knows how long the whole takes
     assert [work.kept for work in panel.at_work()] == [
         "Finished steps are kept; this one begins again."
     ]
@@ -137,13 +143,22 @@ def test_the_steps_while_they_run(qtbot, panel):
     qtbot.waitUntil(lambda: not panel.run.is_reading)  # what the round measured before a break
     assert panel.charts.rates.series("asr_excl").point(0) == (0, 0.98)
     assert panel.charts.isVisible()
+    bar, train = panel.run_bar, Progress("train", 30, 240)
+    runner.play([train])
+    assert bar.bar.maximum() == 0  # its job is not on disk: nobody knows how far it is
+    folder = runner.spec_path.parent / "round-1"
+    write_job(panel.setup.job(session, folder))
+    runner.play([train])
+    assert bar.bar.value() > 0
+    assert bar.details.text() == "Step 2 of at least 5: Training · 30 of 240"
     runner.play([told(ended(1)), told(STEPS[3])])
+    runner.play([Progress("rebound", 5, 900)])
+    assert bar.details.text() == "Step 4 of 5: Finetuning again · 5 of 900"
     runner.play([Metric(25, 900, {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02})])
     assert panel.chain.rebound.chart.series("0.1").point(0) == (25, 0.02)
     assert len(panel.charts.rates.series("asr_excl")) == 1
     assert panel.chain.rebound.isVisible()
     assert not panel.charts.isVisible()
-    bar = panel.run_bar
     for button in bar.buttons:
         button.click()
     assert runner.told == ["launch", "pause", "stop", "cancel"]
