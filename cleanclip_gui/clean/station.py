@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QApplication, QPushButton, QStackedWidget, QTabBar, QWidget
 
@@ -261,12 +261,14 @@ class CleanStation(QWidget):
                 lambda: self.run.has_result and not self.saving.is_busy,
             ),
             Command(
-                "clean.rebound", "Re&bound test", "&Clean", partial(self.proof.begin, "rebound"),
+                "clean.rebound", "Re&bound test", "&Clean",
+                partial(self._shown, partial(self.prove, "rebound")),
                 "Finetune the cleaned model once more: does the backdoor come back?", "redo", "",
                 2, self._can_prove,
             ),
             Command(
-                "clean.holdouts", "Hold-&outs", "&Clean", partial(self.proof.begin, "holdouts"),
+                "clean.holdouts", "Hold-&outs", "&Clean",
+                partial(self._shown, partial(self.prove, "holdouts")),
                 "Test triggers and data the run never saw.", "target", "", 2, self._can_prove,
             ),
             Command(
@@ -447,6 +449,17 @@ class CleanStation(QWidget):
         """Copy the cleaned checkpoint to a place of the user's choice."""
         self.saving.begin(self.run.on_show.result)
 
+    def prove(self, kind: str) -> None:
+        """Begin the ``rebound`` test or the ``holdouts`` of the result on show, and go to it."""
+        self.show_page(THIS_RUN)
+        self.proof.begin(kind)
+        QTimer.singleShot(0, self, self._go_to_proof)  # when what was just shown has its place
+
+    def _go_to_proof(self) -> None:
+        self.scroll_area.ensureWidgetVisible(self.proof.busy)
+        is_running = self.proof.is_running  # else it says what is missing
+        (self.proof.busy.cancel if is_running else self.proof.options_button).setFocus()
+
     def show_page(self, number: int) -> None:
         """Show ``THIS_RUN``, ``RUNS`` (queue and history) or the ``COMPARISON``."""
         self.tabs.setCurrentIndex(number)
@@ -470,8 +483,7 @@ class CleanStation(QWidget):
 
     def _can_prove(self) -> bool:
         """Whether a result is on show that could be tested now."""
-        on_page = self.tabs.currentIndex() == THIS_RUN
-        return on_page and self.run.has_result and self.proof.can_begin
+        return self.run.has_result and self.proof.can_begin
 
     # How it is laid out
 

@@ -12,6 +12,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.specs import SPEC_FILE, read_spec, read_spec_file, write_spec
+from tests.gui.fakes import heard
 from tests.gui.run_folders import (
     CLEANED_SHA256,
     LIMIT,
@@ -77,6 +78,18 @@ def test_the_rebound_test_from_start_to_verdict(panel, shown):  # noqa: F811
         click(section.rebound_button)
         panel.proof.task.runner.end(Done("finished", record))
         assert (verdict.text(), verdict.property("role")) == (record["verdict"], tone)
+
+
+def test_a_test_that_is_asked_for_elsewhere_is_gone_to(qtbot, panel, shown):  # noqa: F811
+    panel.resize(1000, 480)
+    stations = heard(panel.shell.station_wanted)
+    panel.show_page(1)
+    panel.context.actions.run("clean.rebound")
+    assert stations == ["clean"]
+    cancel = panel.proof.busy.cancel
+    qtbot.waitUntil(cancel.hasFocus)
+    assert not cancel.visibleRegion().isEmpty()  # scrolled to
+    panel.proof.task.runner.end(Done("finished", rebound_record()))
 
 
 def test_hold_outs_are_one_table(panel, shown):  # noqa: F811
