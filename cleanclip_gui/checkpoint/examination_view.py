@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.controls import BusyRow, IconLabel, Label, bind, push_button
+from cleanclip_gui.widgets.controls import BusyRow, IconLabel, Label, bind, focus_first, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.step_row import StepLook, StepRow
@@ -202,7 +202,6 @@ class ExaminationView(QWidget):
 
     def show_examination(self, record: Examination, made: float) -> None:
         """Show a finished examination; ``made`` is in seconds since 1970."""
-        self._set_busy(False)
         self.again.setText("Examine again")
         icon, colour, tone, role = _LOOKS[record.verdict]
         self._show_answer(icon, colour, tone, role, record.headline, record.advice_sentence)
@@ -212,6 +211,7 @@ class ExaminationView(QWidget):
         self.show_steps(steps, record.spec, verdict=record.verdict)
         self._show_next(record.advice)
         self._show_scope(record.looked_at, record.not_looked_at)
+        self._set_busy(False)
 
     def _show_answer(
         self, icon: str, colour: str, tone: str, role: str, headline: str, advice: str
@@ -247,7 +247,7 @@ class ExaminationView(QWidget):
         self.doing.setVisible(busy)
         self.again.setVisible(not busy)
         if had_focus and not busy:
-            self.again.setFocus()
+            focus_first(self.next, self.again)
 
     def _on_next_clicked(self) -> None:
         self.advice_clicked.emit(self._advice)

@@ -41,7 +41,14 @@ from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
-from cleanclip_gui.widgets.controls import ElidedLabel, Label, action_tool, bind, push_button
+from cleanclip_gui.widgets.controls import (
+    ElidedLabel,
+    Label,
+    action_tool,
+    bind,
+    focus_first,
+    push_button,
+)
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
 from cleanclip_gui.widgets.prompts import failing
@@ -705,8 +712,9 @@ class CleanStation(QWidget):
         elif hidden:
             self._log("The current run has ended; it is in the history.")
         focus = QApplication.focusWidget()
-        if self.run.has_result and focus is not None and self.right.isAncestorOf(focus):
-            self.try_button.setFocus()  # what comes next; the run bar has no button any more
+        if focus is not None and self.right.isAncestorOf(focus):
+            self.context.actions.refresh()
+            focus_first(self.try_button, self.resume_button)  # the run bar has no button any more
 
     def _on_run_opened(self) -> None:
         self.charts.clear()

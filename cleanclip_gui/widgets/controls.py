@@ -278,6 +278,14 @@ class _Binding(QObject):
             self._action.trigger()
 
 
+def focus_first(*widgets: QWidget) -> None:
+    """Give the focus to the first widget that can take it."""
+    for widget in widgets:
+        if widget.isVisible() and widget.isEnabled():
+            widget.setFocus()
+            return
+
+
 class BusyRow(QWidget):
     """A bar called ``name`` and Cancel; ``cancel_clicked`` when it is pressed."""
 

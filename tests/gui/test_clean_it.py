@@ -223,6 +223,7 @@ def test_a_chain_that_was_cut_off_goes_on(panel, session, last, sentence):
     runner.play([told(STEPS[0]), told(ended(0))])
     keep(runner.spec_path.parent, asked(runner), [ended(0)])
     runner.end(last)
+    assert panel.resume_button.hasFocus()
     assert panel.trouble_text.text() == (
         f"{sentence} Its finished steps are kept. Resume goes on with the next one."
     )

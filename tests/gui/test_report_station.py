@@ -445,7 +445,9 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     assert station.at_work()[0].what == "A bundle is being written."
     runner.event_received.emit(Progress("again", 64, 256))
     assert "Measuring pictures again, 64 of 256" in station.busy_words.text()
+    station.busy.cancel.setFocus()
     runner.ended.emit(Done("finished", {"path": str(place), "bytes": 2 << 20, "files": 31}))
+    assert station.verify_written.hasFocus()
     assert station.written.text() == "Written: out.evidence.zip, 31 files, 2.0 MiB."
     assert station.at_work() == ()
     station.verify_written.click()
