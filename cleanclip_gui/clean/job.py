@@ -134,13 +134,19 @@ def new_chain(session: Session, base: CleanSpec) -> Chain:
 
 
 def scan_on_show(session: Session) -> str:
-    """The folder of the scan on show if it fits what is open and chosen; else empty."""
+    """The folder of the scan on show if it fits what is open and chosen; else empty.
+
+    While a scan of another checkpoint is on show, of the cleaned one, say, the newest of the open
+    one stands in for it.
+    """
     job, facts, images = session.jobs.get("scan"), session.checkpoint, session.images
     if job is None or job.status != "finished" or facts is None or images is None:
         return ""
     classes = tuple(distinct(images.class_names))
     chosen = facts.inspection.sha256, classes, session.scan_reference or None
-    return job.folder if _scanned(job.folder)[:3] == chosen else ""
+    newest = None if session.answer is None else session.answer.scan
+    folders = (job.folder, "" if newest is None else newest.folder)
+    return next((folder for folder in folders if _scanned(folder)[:3] == chosen), "")
 
 
 def without_trigger(session: Session) -> str:

@@ -611,7 +611,7 @@ class CleanStation(QWidget):
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.reference.connect(self._show_pretraining)
-        for event in (events.trigger, events.jobs, events.scan_reference):
+        for event in (events.trigger, events.jobs, events.scan_reference, events.answer):
             event.connect(self._refresh)
         events.images.connect(self._on_setup_changed)
         events.devices.connect(self._on_devices_change)

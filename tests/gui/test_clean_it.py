@@ -9,7 +9,8 @@ from PySide6.QtCore import QPoint
 
 from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.clean.job import write_job
-from cleanclip_gui.session.records import JobState
+from cleanclip_gui.session.records import Answer, JobState
+from cleanclip_gui.session.settings import PastResult
 from ml_core.events import Done, Metric, Progress
 from ml_core.figures import distinct
 from ml_core.jobs.auto import AutoSpec
@@ -116,6 +117,12 @@ def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, sess
         panel.setup.clean_it.click()
         assert asked(runner_of(panel)).scanned == (str(folder) if taken else None)
         runner_of(panel).end(Done("cancelled"))
+    # The scan after cleaning is on show, which is of another checkpoint.
+    session.show_job("scan", JobState(str(tmp_path / "1"), "finished", "found"))
+    session.answer = Answer("", "", "scan", PastResult(folder=str(tmp_path / "0")))
+    assert panel.setup.clean_it_does.text().startswith("Takes the scan of this checkpoint, cleans")
+    panel.setup.clean_it.click()
+    assert asked(runner_of(panel)).scanned == str(tmp_path / "0")
 
 
 def test_the_steps_while_they_run(qtbot, panel, session):
