@@ -89,6 +89,8 @@ class ExaminationView(QWidget):
     ----------
     examine
         Action that examines the file again.
+    inputs
+        Shows what that would use.
     """
 
     step_clicked = Signal(str)
@@ -96,7 +98,7 @@ class ExaminationView(QWidget):
     facts_clicked = Signal()
     cancel_clicked = Signal()
 
-    def __init__(self, examine: QAction) -> None:
+    def __init__(self, examine: QAction, inputs: QWidget) -> None:
         super().__init__()
         self.setObjectName("checkpoint.examination")
         self._advice: Advice = "none"
@@ -104,7 +106,9 @@ class ExaminationView(QWidget):
         self.name = Label("", "subtle", wrap=True)
         self.headline = Label("", wrap=True)
         self.advice = Label("", wrap=True)
-        for label in (self.name, self.headline, self.advice):
+        self.measured_on = Label("", "warning", wrap=True)
+        self.inputs = inputs
+        for label in (self.name, self.headline, self.advice, self.measured_on):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.setMinimumWidth(1)
         self.next = push_button("", self._on_next_clicked, look="primary")
@@ -114,8 +118,8 @@ class ExaminationView(QWidget):
         self.busy = BusyRow("Progress of the examination")
         self.busy.cancel_clicked.connect(self.cancel_clicked)
         text = column(
-            self.name, self.headline, self.advice, self.doing, self.busy,
-            FoldingRow(self.next, self.again, self.facts), spacing=theme.SPACE_S,
+            self.name, self.headline, self.advice, self.measured_on, self.doing, self.busy,
+            FoldingRow(self.next, self.again, self.facts), inputs, spacing=theme.SPACE_S,
         )  # fmt: skip
         self.answer = card(
             row(
@@ -143,6 +147,7 @@ class ExaminationView(QWidget):
     def begin(self, name: str, spec: ExamineSpec) -> None:
         """Show an examination that begins."""
         self._show_answer("checkpoint", "text", "", "", "Examining…", "")
+        self.show_measured_on("")
         self.name.setText(plain(name, 80))
         self.show_steps({}, spec)
         self._show_next("none")
@@ -152,6 +157,11 @@ class ExaminationView(QWidget):
         self._set_busy(True)
         self.busy.cancel.setFocus()
         self._area.verticalScrollBar().setValue(0)
+
+    def show_measured_on(self, words: str) -> None:
+        """Say on what the figures were measured, where something else is chosen now."""
+        self.measured_on.setText(words)
+        self.measured_on.setVisible(bool(words))
 
     def show_steps(
         self,
@@ -246,6 +256,7 @@ class ExaminationView(QWidget):
         self.busy.setVisible(busy)
         self.doing.setVisible(busy)
         self.again.setVisible(not busy)
+        self.inputs.setVisible(not busy)
         if had_focus and not busy:
             focus_first(self.next, self.again)
 

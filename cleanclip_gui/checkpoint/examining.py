@@ -58,18 +58,31 @@ def examination_of(
             ) from error
         usual = load_label_set(label_set).templates if label_set in label_sets() else ()
         templates = None if images.templates == usual else images.templates
-    is_open = model is not None and model is session.checkpoint
-    reference = session.scan_reference if is_open else ""
     return ExamineSpec(
         checkpoint=path,
         donor=(model.donor if model is not None else "") or None,
-        images=None if images is None or images.spec == _BUILT_IN else images.spec,
+        images=chosen_pictures(session),
         label_set=label_set,
         templates=templates,
-        # The job knows the demo's clean twin by itself: naming it would be another examination.
-        reference=None if reference in ("", twin_for(Path(path))) else reference,
+        reference=chosen_reference(path, model, session),
         auto=auto,
     )
+
+
+def chosen_pictures(session: Session) -> ImageSpec | None:
+    """The pictures in use; None for the built-in ones, which the job takes by itself."""
+    images = session.images
+    return None if images is None or images.spec == _BUILT_IN else images.spec
+
+
+def chosen_reference(path: str, model: ShownCheckpoint | None, session: Session) -> str | None:
+    """The reference that was chosen for the model that is open; None leaves it to the job.
+
+    The job knows the demo's clean twin by itself: naming it would be another examination.
+    """
+    is_open = model is not None and model is session.checkpoint
+    reference = session.scan_reference if is_open else ""
+    return None if reference in ("", twin_for(Path(path))) else reference
 
 
 class Examining(JobTask):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -188,9 +189,26 @@ def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_
     opened(qtbot, panel, poisoned)
     parent = write_safetensors(tmp_path / "parent.safetensors", {"a": [1.0]})
     folder, session = ImageSpec(kind="folder", path=str(tmp_path)), panel.context.session
+    inputs, again = panel.verdict.inputs, panel.examination
+    assert inputs.pictures.text() == "Built-in pictures of the demo"
+    assert inputs.reference.text() == "The demo's clean twin"
+    kept = examinations.write_examination(tmp_path / "kept", sha256=panel.inspection.sha256)
+    panel._show_examination(kept)
+    assert not again.measured_on.isVisible()
     session.images = images(200, spec=folder, class_names=("cat", "dog"))
-    session.scan_reference = str(parent)
-    panel.verdict.next.click()
+    assert again.measured_on.text() == (
+        "Measured on the built-in pictures, beside no chosen reference; other pictures are chosen "
+        "now."
+    )
+    panel.context.prompts.open_file = lambda *_: str(parent)
+    panel.shell.takes("scan_reference", partial(setattr, session, "scan_reference"))
+    again.inputs.change_reference.click()
+    assert again.measured_on.text().endswith("other pictures and another reference are chosen now.")
+    assert inputs.reference.text() == again.inputs.reference.text() == "parent.safetensors"
+    assert inputs.pictures.text() == f"{session.images.name} · 200"
+    again.again.click()
+    assert not again.inputs.isVisible()
+    assert not again.measured_on.isVisible()
     spec = panel.examining.spec
     assert (spec.images, spec.reference, spec.templates) == (folder, str(parent), ("a {}",))
     assert Path(spec.label_set).read_text().split() == ["cat", "dog"]
