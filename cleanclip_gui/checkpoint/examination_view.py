@@ -169,8 +169,10 @@ class ExaminationView(QWidget):
         spec: ExamineSpec,
         *,
         verdict: Verdict | None = None,
+        known_works: bool = False,
     ) -> None:
         """Show the steps as they stand, at the end with the verdict; unasked ones have no line."""
+        marked = {*_MARKED.get(verdict or "unknown", ()), *(("known",) if known_works else ())}
         asked = {"clean": spec.auto is not None, "report": spec.report is not None}
         for kind, line in self.rows.items():
             line.setVisible(asked.get(kind, True))
@@ -182,7 +184,7 @@ class ExaminationView(QWidget):
             # An accuracy that cannot be said may have no scan that shows it.
             shown = ("done",) if kind == "accuracy" else ("done", "unknown")
             look = _STATES[step.state]
-            if verdict is not None and kind in _MARKED.get(verdict, ()) and step.state == "done":
+            if verdict is not None and kind in marked and step.state == "done":
                 look = StepLook(*_LOOKS[verdict][:2], look.word)
             line.show_step(
                 step.title, look, "" if first == f"{step.figure}." else first,
@@ -210,15 +212,25 @@ class ExaminationView(QWidget):
             if kind not in steps or steps[kind].state == "running":
                 line.show_step(TITLES[kind], _WAITING, "")
 
-    def show_examination(self, record: Examination, made: float) -> None:
-        """Show a finished examination; ``made`` is in seconds since 1970."""
+    def show_examination(self, record: Examination, made: float, *, known_works: bool) -> None:
+        """Show a finished examination.
+
+        Parameters
+        ----------
+        record
+            What it came to.
+        made
+            Seconds since 1970.
+        known_works
+            Whether a known trigger speaks for a backdoor: its rate is marked as the answer is.
+        """
         self.again.setText("Examine again")
         icon, colour, tone, role = _LOOKS[record.verdict]
         self._show_answer(icon, colour, tone, role, record.headline, record.advice_sentence)
         took = f"examined {day_and_time(made)}, {duration_text(record.seconds)}"
         self.name.setText(f"{plain(record.name, 80)} · {took}")
         steps = {step.kind: step for step in record.steps}
-        self.show_steps(steps, record.spec, verdict=record.verdict)
+        self.show_steps(steps, record.spec, verdict=record.verdict, known_works=known_works)
         self._show_next(record.advice)
         self._show_scope(record.looked_at, record.not_looked_at)
         self._set_busy(False)

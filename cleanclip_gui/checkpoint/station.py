@@ -48,6 +48,8 @@ from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, holds_checkpoints, is_checkpoint
 from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import device_text
+from ml_core.detection.scan.records import read_scan
+from ml_core.detection.scan.verdict import Sign, signs_of
 from ml_core.events import Done, Event, Finding
 from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.examination import (
@@ -843,10 +845,13 @@ class CheckpointStation(QWidget):
 
     def _show_examination(self, record: Examination) -> None:
         self.examined, made = record, time.time()
-        with contextlib.suppress(OSError):
+        signs: list[Sign] = []
+        with contextlib.suppress(OSError, InputError):
             if record.folder:
                 made = Path(record.folder, EXAMINATION_FILE).stat().st_mtime
-        self.examination.show_examination(record, made)
+                signs = signs_of(read_scan(Path(record.folder, SCAN_FOLDER, SCAN_FILE)).stages)
+        known_works = any(sign.kind == "probe" and sign.counts for sign in signs)
+        self.examination.show_examination(record, made, known_works=known_works)
         self._show_inputs()
         if self.pages.currentIndex() != TABLE:
             self.pages.setCurrentIndex(EXAMINATION)

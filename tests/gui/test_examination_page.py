@@ -103,6 +103,9 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
     assert view.headline.text() == record.headline
     assert view.answer.property("tone") == "danger"
     assert states(view) == ["done"] * 7
+    marks = {kind: line.mark.pixmap().toImage() for kind, line in view.rows.items()}
+    assert marks["known"] == marks["scan"] == marks["attack"]  # 96 % of a trigger is no good news
+    assert marks["known"] != marks["accuracy"]
     assert "built-in drawings" in view.not_looked_at.text()
     assert view.looked_at.text()
     assert not [t for t in map(QLabel.text, view.findChildren(QLabel)) if re.search(r"\bsafe\b", t)]
