@@ -12,7 +12,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.specs import SPEC_FILE, read_spec, read_spec_file, write_spec
-from tests.gui.fakes import heard
+from tests.gui.fakes import columns_out_of_reach, heard
 from tests.gui.run_folders import (
     CLEANED_SHA256,
     LIMIT,
@@ -111,6 +111,7 @@ def test_hold_outs_are_one_table(panel, shown):  # noqa: F811
         "At worst 11.0 % attack success is left (moved, centre)."
     )
     assert worst_sentence({}) == "Hold-outs"
+    assert columns_out_of_reach(section.holdouts.table, 420) == []
 
 
 def test_tests_made_before_are_shown(panel, shown):  # noqa: F811
