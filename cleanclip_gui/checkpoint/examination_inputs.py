@@ -55,7 +55,7 @@ class ExaminationInputs(QWidget):
     def show_inputs(self, path: str, model: ShownCheckpoint | None, session: Session) -> None:
         """Show what an examination of a checkpoint would use; see `examination_of`."""
         images = session.images
-        pictures = "Built-in pictures of the demo"
+        pictures = "Built-in drawings"
         if images is not None:
             pictures = f"{plain(images.name, 80)} · {count_text(images.n)}"
         self.pictures.setText(pictures)
@@ -90,5 +90,5 @@ def measured_on(record: Examination, path: str, model: ShownCheckpoint, session:
 
 def _pictures(spec: ImageSpec | None) -> str:
     if spec is None:
-        return "the built-in pictures"
+        return "the built-in drawings"
     return f"the demo's pictures ({spec.split})" if not spec.path else plain(Path(spec.path).name)

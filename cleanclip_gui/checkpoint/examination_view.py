@@ -213,16 +213,9 @@ class ExaminationView(QWidget):
                 line.show_step(TITLES[kind], _WAITING, "")
 
     def show_examination(self, record: Examination, made: float, *, known_works: bool) -> None:
-        """Show a finished examination.
+        """Show a finished examination; ``made`` is in seconds since 1970.
 
-        Parameters
-        ----------
-        record
-            What it came to.
-        made
-            Seconds since 1970.
-        known_works
-            Whether a known trigger speaks for a backdoor: its rate is marked as the answer is.
+        ``known_works``: a known trigger speaks for a backdoor, and is marked as the answer is.
         """
         self.again.setText("Examine again")
         icon, colour, tone, role = _LOOKS[record.verdict]

@@ -193,14 +193,14 @@ def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_
     parent = write_safetensors(tmp_path / "parent.safetensors", {"a": [1.0]})
     folder, session = ImageSpec(kind="folder", path=str(tmp_path)), panel.context.session
     inputs, again = panel.verdict.inputs, panel.examination
-    assert inputs.pictures.text() == "Built-in pictures of the demo"
+    assert inputs.pictures.text() == "Built-in drawings"
     assert inputs.reference.text() == "The demo's clean twin"
     kept = examinations.write_examination(tmp_path / "kept", sha256=panel.inspection.sha256)
     panel._show_examination(kept)
     assert not again.measured_on.isVisible()
     session.images = images(200, spec=folder, class_names=("cat", "dog"))
     assert again.measured_on.text() == (
-        "Measured on the built-in pictures, beside no chosen reference; other pictures are chosen "
+        "Measured on the built-in drawings, beside no chosen reference; other pictures are chosen "
         "now."
     )
     panel.context.prompts.open_file = lambda *_: str(parent)
