@@ -19,16 +19,18 @@ from ml_core.jobs.demo import twin_for
 from ml_core.jobs.examination import Examination
 
 _IMAGES = ("file.images_folder", "file.images_table", "file.images_file", "file.images_back")
-_WIDEST = 420  # pixels
-_NEAREST = "None chosen: a known file that is near is taken"
+_NEAREST = "None: a known file that is near"
 
 
 class ExaminationInputs(QWidget):
-    """Two lines; ``reference_wanted`` asks for another reference."""
+    """Two lines; ``reference_wanted`` asks for another reference.
+
+    ``spare`` is the part of the width that stays empty, beside 1 for the values.
+    """
 
     reference_wanted = Signal()
 
-    def __init__(self, actions: Actions) -> None:
+    def __init__(self, actions: Actions, spare: int = 0) -> None:
         super().__init__()
         self._actions = actions
         self.pictures, self.reference = Label("", wrap=True), Label("", wrap=True)
@@ -50,7 +52,7 @@ class ExaminationInputs(QWidget):
             for place, part in enumerate((Label(title, "subtle"), value, button)):
                 grid.addWidget(part, number, place)
         grid.setColumnStretch(1, 1)
-        self.setMaximumWidth(theme.px(_WIDEST))
+        grid.setColumnStretch(3, spare)
 
     def show_inputs(self, path: str, model: ShownCheckpoint | None, session: Session) -> None:
         """Show what an examination of a checkpoint would use; see `examination_of`."""
@@ -80,11 +82,12 @@ def measured_on(record: Examination, path: str, model: ShownCheckpoint, session:
         others.append("no reference" if reference is None else "another reference")
     if not others or not record.looked_at:
         return ""
-    beside = "no chosen reference" if before is None else plain(Path(before).name, 80)
+    beside = "without a chosen reference"
+    if before is not None:
+        beside = f"beside {plain(Path(before).name, 80)}"
     are = "are" if "other pictures" in others else "is"
     return (
-        f"Measured on {_pictures(spec.images)}, beside {beside}; {' and '.join(others)} {are} "
-        "chosen now."
+        f"Measured on {_pictures(spec.images)}, {beside}; {' and '.join(others)} {are} chosen now."
     )
 
 

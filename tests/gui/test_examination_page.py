@@ -200,8 +200,8 @@ def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_
     assert not again.measured_on.isVisible()
     session.images = images(200, spec=folder, class_names=("cat", "dog"))
     assert again.measured_on.text() == (
-        "Measured on the built-in drawings, beside no chosen reference; other pictures are chosen "
-        "now."
+        "Measured on the built-in drawings, without a chosen reference; other pictures are "
+        "chosen now."
     )
     panel.context.prompts.open_file = lambda *_: str(parent)
     panel.shell.takes("scan_reference", partial(setattr, session, "scan_reference"))
