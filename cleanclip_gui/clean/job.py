@@ -158,8 +158,8 @@ def without_trigger(session: Session) -> str:
     found = f"the trigger that the scan found, for “{plain(target, 40)}”"
     which = "a trigger that its scan finds" if target is None else found
     return (
-        f"No trigger is set in Studio. Clean it measures attack success with {which}; Start "
-        "cleaning does not measure it."
+        f"No trigger is set in Studio. “Clean it” measures attack success with {which}; “Start "
+        "cleaning” does not measure it."
     )
 
 

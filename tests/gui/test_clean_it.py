@@ -93,7 +93,7 @@ def test_the_demo_is_cleaned_in_one_short_round_that_does_not_know_the_sticker(p
 
 def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, session, tmp_path):
     session.checkpoint = facts(session.checkpoint.path, sha256="a" * 64)
-    does_not = "; Start cleaning does not measure it."
+    does_not = "; “Start cleaning” does not measure it."
     found = f"with the trigger that the scan found, for “banana”{does_not}"
     finds = f"with a trigger that its scan finds{does_not}"
     nothing = "No trigger is set in Studio: attack success will not be measured."
