@@ -226,7 +226,7 @@ class CheckpointStation(QWidget):
         split.setStretchFactor(0, 2)
         split.setStretchFactor(1, 5)
         split.setSizes([430, 900])
-        self.inputs = ExaminationInputs(context.actions, 1), self.verdict.inputs
+        self.inputs = ExaminationInputs(context.actions, 2), self.verdict.inputs
         self.examination = ExaminationView(context.actions["file.examine"], self.inputs[0])
         self.pages = QStackedWidget()
         self.pages.addWidget(split)
