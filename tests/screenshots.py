@@ -118,6 +118,8 @@ STORIES = {
         found-more whole: press More
         facts: press Facts of the file
         nothing: examine nothing; act file.examine; press Examine again; words ^Nothing
+        other-pictures: pictures; answer pictures; act file.images_folder; dialog;
+            press Use these images; no_dialog; words ^Measured on
         """,
     "table": r"""
         : other_files; answer several; act file.several; words 3 inspected

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.controls import BusyRow, IconLabel, Label, bind, push_button
+from cleanclip_gui.widgets.controls import BusyRow, IconLabel, Label, bind, focus_first, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.step_row import StepLook, StepRow
@@ -89,6 +89,8 @@ class ExaminationView(QWidget):
     ----------
     examine
         Action that examines the file again.
+    inputs
+        Shows what that would use.
     """
 
     step_clicked = Signal(str)
@@ -96,7 +98,7 @@ class ExaminationView(QWidget):
     facts_clicked = Signal()
     cancel_clicked = Signal()
 
-    def __init__(self, examine: QAction) -> None:
+    def __init__(self, examine: QAction, inputs: QWidget) -> None:
         super().__init__()
         self.setObjectName("checkpoint.examination")
         self._advice: Advice = "none"
@@ -104,7 +106,9 @@ class ExaminationView(QWidget):
         self.name = Label("", "subtle", wrap=True)
         self.headline = Label("", wrap=True)
         self.advice = Label("", wrap=True)
-        for label in (self.name, self.headline, self.advice):
+        self.measured_on = Label("", "warning", wrap=True)
+        self.inputs = inputs
+        for label in (self.name, self.headline, self.advice, self.measured_on):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.setMinimumWidth(1)
         self.next = push_button("", self._on_next_clicked, look="primary")
@@ -114,8 +118,8 @@ class ExaminationView(QWidget):
         self.busy = BusyRow("Progress of the examination")
         self.busy.cancel_clicked.connect(self.cancel_clicked)
         text = column(
-            self.name, self.headline, self.advice, self.doing, self.busy,
-            FoldingRow(self.next, self.again, self.facts), spacing=theme.SPACE_S,
+            self.name, self.headline, self.advice, self.measured_on, self.doing, self.busy,
+            FoldingRow(self.next, self.again, self.facts), inputs, spacing=theme.SPACE_S,
         )  # fmt: skip
         self.answer = card(
             row(
@@ -143,6 +147,7 @@ class ExaminationView(QWidget):
     def begin(self, name: str, spec: ExamineSpec) -> None:
         """Show an examination that begins."""
         self._show_answer("checkpoint", "text", "", "", "Examining…", "")
+        self.show_measured_on("")
         self.name.setText(plain(name, 80))
         self.show_steps({}, spec)
         self._show_next("none")
@@ -153,14 +158,21 @@ class ExaminationView(QWidget):
         self.busy.cancel.setFocus()
         self._area.verticalScrollBar().setValue(0)
 
+    def show_measured_on(self, words: str) -> None:
+        """Say on what the figures were measured, where something else is chosen now."""
+        self.measured_on.setText(words)
+        self.measured_on.setVisible(bool(words))
+
     def show_steps(
         self,
         steps: Mapping[Kind, ExamineStep],
         spec: ExamineSpec,
         *,
         verdict: Verdict | None = None,
+        known_works: bool = False,
     ) -> None:
         """Show the steps as they stand, at the end with the verdict; unasked ones have no line."""
+        marked = {*_MARKED.get(verdict or "unknown", ()), *(("known",) if known_works else ())}
         asked = {"clean": spec.auto is not None, "report": spec.report is not None}
         for kind, line in self.rows.items():
             line.setVisible(asked.get(kind, True))
@@ -172,7 +184,7 @@ class ExaminationView(QWidget):
             # An accuracy that cannot be said may have no scan that shows it.
             shown = ("done",) if kind == "accuracy" else ("done", "unknown")
             look = _STATES[step.state]
-            if verdict is not None and kind in _MARKED.get(verdict, ()) and step.state == "done":
+            if verdict is not None and kind in marked and step.state == "done":
                 look = StepLook(*_LOOKS[verdict][:2], look.word)
             line.show_step(
                 step.title, look, "" if first == f"{step.figure}." else first,
@@ -200,18 +212,21 @@ class ExaminationView(QWidget):
             if kind not in steps or steps[kind].state == "running":
                 line.show_step(TITLES[kind], _WAITING, "")
 
-    def show_examination(self, record: Examination, made: float) -> None:
-        """Show a finished examination; ``made`` is in seconds since 1970."""
-        self._set_busy(False)
+    def show_examination(self, record: Examination, made: float, *, known_works: bool) -> None:
+        """Show a finished examination; ``made`` is in seconds since 1970.
+
+        ``known_works``: a known trigger speaks for a backdoor, and is marked as the answer is.
+        """
         self.again.setText("Examine again")
         icon, colour, tone, role = _LOOKS[record.verdict]
         self._show_answer(icon, colour, tone, role, record.headline, record.advice_sentence)
         took = f"examined {day_and_time(made)}, {duration_text(record.seconds)}"
         self.name.setText(f"{plain(record.name, 80)} · {took}")
         steps = {step.kind: step for step in record.steps}
-        self.show_steps(steps, record.spec, verdict=record.verdict)
+        self.show_steps(steps, record.spec, verdict=record.verdict, known_works=known_works)
         self._show_next(record.advice)
         self._show_scope(record.looked_at, record.not_looked_at)
+        self._set_busy(False)
 
     def _show_answer(
         self, icon: str, colour: str, tone: str, role: str, headline: str, advice: str
@@ -246,8 +261,9 @@ class ExaminationView(QWidget):
         self.busy.setVisible(busy)
         self.doing.setVisible(busy)
         self.again.setVisible(not busy)
+        self.inputs.setVisible(not busy)
         if had_focus and not busy:
-            self.again.setFocus()
+            focus_first(self.next, self.again)
 
     def _on_next_clicked(self) -> None:
         self.advice_clicked.emit(self._advice)

@@ -16,7 +16,7 @@ from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.demo import twin_for
 from ml_core.jobs.examination import EXAMINATIONS, ExamineSpec, ExamineStep, Kind
 from ml_core.jobs.journal import digest_of
-from ml_core.jobs.overall import scan_plan
+from ml_core.jobs.overall import planned_scan, scan_plan
 from ml_core.jobs.scan import ScanSpec
 from ml_core.paths import cache_dir, data_dir
 from ml_core.reading.errors import InputError
@@ -57,18 +57,31 @@ def examination_of(
             ) from error
         usual = load_label_set(label_set).templates if label_set in label_sets() else ()
         templates = None if images.templates == usual else images.templates
-    is_open = model is not None and model is session.checkpoint
-    reference = session.scan_reference if is_open else ""
     return ExamineSpec(
         checkpoint=path,
         donor=(model.donor if model is not None else "") or None,
-        images=None if images is None or images.spec == _BUILT_IN else images.spec,
+        images=chosen_pictures(session),
         label_set=label_set,
         templates=templates,
-        # The job knows the demo's clean twin by itself: naming it would be another examination.
-        reference=None if reference in ("", twin_for(Path(path))) else reference,
+        reference=chosen_reference(path, model, session),
         auto=auto,
     )
+
+
+def chosen_pictures(session: Session) -> ImageSpec | None:
+    """The pictures in use; None for the built-in ones, which the job takes by itself."""
+    images = session.images
+    return None if images is None or images.spec == _BUILT_IN else images.spec
+
+
+def chosen_reference(path: str, model: ShownCheckpoint | None, session: Session) -> str | None:
+    """The reference that was chosen for the model that is open; None leaves it to the job.
+
+    The job knows the demo's clean twin by itself: naming it would be another examination.
+    """
+    is_open = model is not None and model is session.checkpoint
+    reference = session.scan_reference if is_open else ""
+    return None if reference in ("", twin_for(Path(path))) else reference
 
 
 class Examining(JobTask):
@@ -100,10 +113,7 @@ class Examining(JobTask):
             step = ExamineStep.model_validate(event.values)
             self.steps[step.kind] = step
         elif isinstance(event, Finding) and event.kind == "scan" and self.spec is not None:
-            sizes = {name: int(event.values[name]) for name in ("side", "search", "held_out")}
-            classes, stages = len(event.values["classes"]), event.values["stages"]
-            plan = scan_plan(_scan_of(self.spec), stages, classes=classes, **sizes)
-            self.overall.expect(plan)
+            self.overall.expect(planned_scan(_scan_of(self.spec), event.values))
         super().take(event)
 
 

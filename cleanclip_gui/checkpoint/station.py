@@ -20,6 +20,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import CodeView
 from cleanclip_gui.checkpoint.comparison import ComparisonView
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
+from cleanclip_gui.checkpoint.examination_inputs import ExaminationInputs, measured_on
 from cleanclip_gui.checkpoint.examination_view import ExaminationView, doing_words
 from cleanclip_gui.checkpoint.examining import Examining, examination_of
 from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
@@ -47,6 +48,8 @@ from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, holds_checkpoints, is_checkpoint
 from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import device_text
+from ml_core.detection.scan.records import read_scan
+from ml_core.detection.scan.verdict import Sign, signs_of
 from ml_core.events import Done, Event, Finding
 from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.examination import (
@@ -219,7 +222,8 @@ class CheckpointStation(QWidget):
         split.setStretchFactor(0, 2)
         split.setStretchFactor(1, 5)
         split.setSizes([430, 900])
-        self.examination = ExaminationView(context.actions["file.examine"])
+        self.inputs = ExaminationInputs(context.actions, 2), self.verdict.inputs
+        self.examination = ExaminationView(context.actions["file.examine"], self.inputs[0])
         self.pages = QStackedWidget()
         self.pages.addWidget(split)
         self.pages.addWidget(self.examination)
@@ -254,6 +258,10 @@ class CheckpointStation(QWidget):
         self.shell.closing.connect(self._cancel_examinations)
         self.shell.demo_opening.connect(self._on_demo_opening)
         self._session.events.answer.connect(self._show_answer)
+        for event in (self._session.events.images, self._session.events.scan_reference):
+            event.connect(self._show_inputs)
+        for inputs in self.inputs:
+            inputs.reference_wanted.connect(self._ask_reference)
         self.shell.takes("checkpoint", self.open_path)
         self.shell.takes("donor", self._on_donor_known)
         self.shell.takes("checkpoints", self.check_several)
@@ -673,6 +681,7 @@ class CheckpointStation(QWidget):
             state += f" The other encoder comes from {Path(facts.donor).name}."
         self.verdict.set_state(state)
         self._show_answer()
+        self._show_inputs()
         self._needs_donor("")
         self.facts.show_facts(facts.inspection, self.assessment, facts)
         self.tensors.read_values(facts.inspection)
@@ -815,10 +824,14 @@ class CheckpointStation(QWidget):
 
     def _show_examination(self, record: Examination) -> None:
         self.examined, made = record, time.time()
-        with contextlib.suppress(OSError):
+        signs: list[Sign] = []
+        with contextlib.suppress(OSError, InputError):
             if record.folder:
                 made = Path(record.folder, EXAMINATION_FILE).stat().st_mtime
-        self.examination.show_examination(record, made)
+                signs = signs_of(read_scan(Path(record.folder, SCAN_FOLDER, SCAN_FILE)).stages)
+        known_works = any(sign.kind == "probe" and sign.counts for sign in signs)
+        self.examination.show_examination(record, made, known_works=known_works)
+        self._show_inputs()
         if self.pages.currentIndex() != TABLE:
             self.pages.setCurrentIndex(EXAMINATION)
 
@@ -893,11 +906,23 @@ class CheckpointStation(QWidget):
 
     def _choose_reference(self) -> None:
         """Ask for a clean model of the same kind, and examine the file beside it."""
+        if self._ask_reference():
+            self._examine()
+
+    def _ask_reference(self) -> bool:
         folder = self._settings.value.last_folder
         path = self._prompts.open_file(self, "Choose a clean reference", folder, CHECKPOINTS)
         if path:
             self.shell.open("scan_reference", path)
-            self._examine()
+        return bool(path)
+
+    def _show_inputs(self, *_: object) -> None:
+        """Show what an examination would use, and whether the one on show used something else."""
+        for inputs in self.inputs:
+            inputs.show_inputs(self._path, self._model, self._session)
+        if self.examined is not None and self._model is not None:
+            words = measured_on(self.examined, self._path, self._model, self._session)
+            self.examination.show_measured_on(words)
 
     def _run_command(self, name: str) -> None:
         """Do what another station's command does, if there is such a station."""

@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QMenu, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.checkpoint.examination_inputs import ExaminationInputs
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.session.records import Answer, Tone
 from cleanclip_gui.widgets.controls import (
@@ -80,10 +81,11 @@ class VerdictCard(QFrame):
         self._menu = QMenu(self.more)
         self._menu.aboutToShow.connect(self._list_more)
         self.more.setMenu(self._menu)
+        self.inputs = ExaminationInputs(actions)
         self._buttons = row(self.next, self.more, None, spacing=theme.SPACE_S)
         text = column(
             self.name, self.answer, self.verdict, self.reason, self.state,
-            theme.SPACE_XS, self._buttons, spacing=theme.SPACE_XS,
+            theme.SPACE_XS, self._buttons, self.inputs, spacing=theme.SPACE_XS,
         )  # fmt: skip
         self._read_as = "loads"
         self._next = ""
@@ -153,6 +155,7 @@ class VerdictCard(QFrame):
             self.next.deleteLater()
             self.next, self._next = button, name
         self.next.setVisible(bool(self._next))
+        self.inputs.setVisible(self._next == "file.examine")
         self.more.show()
 
     def _list_more(self) -> None:
@@ -170,6 +173,7 @@ class VerdictCard(QFrame):
         theme.set_property(self.verdict, "role", "heading")
         self._next = ""
         self.next.hide()
+        self.inputs.hide()
         self.more.hide()
 
     def show_problem(self, name: str, sentence: str, code: str = "usage") -> None:

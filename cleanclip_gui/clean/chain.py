@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep
+from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep, scan_of
 from ml_core.jobs.journal import read_json
-from ml_core.jobs.specs import read_spec_file
+from ml_core.jobs.overall import Plan, cleaning_plan, holdouts_plan, rebound_plan, scan_plan
+from ml_core.jobs.proofs import PROOF_IMAGES, holdouts_of, rebound_of
+from ml_core.jobs.specs import SPEC_FILE, read_spec, read_spec_file
+from ml_core.reading.errors import InputError
 
 CHAIN_SPEC = "auto-spec.json"  # not the name of a single run's job
 
@@ -38,6 +42,36 @@ class Chain:
     def running(self) -> AutoStep | None:
         """The step that was begun and has not ended."""
         return next((step for step in self.steps if step.status == "running"), None)
+
+    @property
+    def place(self) -> str:
+        """Which step is at work, and of how many; more rounds may follow."""
+        step = self.running
+        if step is None:
+            return ""
+        last = max(each.round for each in self.steps)
+        proofs = {"rebound": 2 * last + 2, "holdouts": 2 * last + 3}
+        number = proofs.get(step.kind, 2 * step.round + (step.kind == "scan"))
+        may_go_on = step.kind not in proofs and max(last, 1) < self.spec.rounds
+        least = "at least " if may_go_on else ""
+        return f"Step {number} of {least}{2 * max(last, 1) + 3}"
+
+    def plan(self) -> Plan | None:
+        """The stages of the step at work; None before its job is on disk."""
+        step, most = self.running, self.spec.proof_images or PROOF_IMAGES
+        if step is None:
+            return None
+        with suppress(InputError):
+            if step.kind == "scan":
+                return scan_plan(scan_of(self.spec))
+            job = read_spec(self.folder / step.folder / SPEC_FILE)
+            if step.kind == "clean":
+                return cleaning_plan(job)
+            if step.kind == "rebound":
+                steps = self.spec.rebound_steps
+                return rebound_plan(rebound_of(job, most=most, steps=steps))
+            return holdouts_plan(holdouts_of(job, most=most))
+        return None
 
     @property
     def round_folder(self) -> Path:

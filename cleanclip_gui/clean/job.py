@@ -14,6 +14,7 @@ from typing import Any
 from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.jobs.run_names import run_number
 from cleanclip_gui.session import ImagesState, Session
+from cleanclip_gui.widgets.text import plain
 from ml_core.atomic import replace_files
 from ml_core.cleaning.catalogue import Method, offered
 from ml_core.cleaning.pretraining import Pretraining
@@ -23,7 +24,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import read_scan
 from ml_core.figures import distinct
 from ml_core.jobs.auto import AutoSpec
-from ml_core.jobs.auto.choice import choice
+from ml_core.jobs.auto.choice import choice, is_found
 from ml_core.jobs.demo import for_demo, twin_for
 from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
@@ -132,23 +133,45 @@ def new_chain(session: Session, base: CleanSpec) -> Chain:
 
 
 def scan_on_show(session: Session) -> str:
-    """The folder of the scan on show if it fits what is open and chosen; else empty."""
+    """The folder of the scan on show if it fits what is open and chosen; else empty.
+
+    While a scan of another checkpoint is on show, of the cleaned one, say, the newest of the open
+    one stands in for it.
+    """
     job, facts, images = session.jobs.get("scan"), session.checkpoint, session.images
     if job is None or job.status != "finished" or facts is None or images is None:
         return ""
     classes = tuple(distinct(images.class_names))
     chosen = facts.inspection.sha256, classes, session.scan_reference or None
-    return job.folder if _scanned(job.folder) == chosen else ""
+    newest = None if session.answer is None else session.answer.scan
+    folders = (job.folder, "" if newest is None else newest.folder)
+    return next((folder for folder in folders if _scanned(folder)[:3] == chosen), "")
+
+
+def without_trigger(session: Session) -> str:
+    """What is measured while no trigger is set, by a single run and by *Clean it*."""
+    scanned = scan_on_show(session)
+    target = _scanned(scanned)[3] if scanned else None
+    if scanned and target is None:
+        return "No trigger is set in Studio: attack success will not be measured."
+    found = f"the trigger that the scan found, for “{plain(target, 40)}”"
+    which = "a trigger that its scan finds" if target is None else found
+    return (
+        f"No trigger is set in Studio. “Clean it” measures attack success with {which}; “Start "
+        "cleaning” does not measure it."
+    )
 
 
 @lru_cache(maxsize=8)  # the page asks often
-def _scanned(folder: str) -> tuple[str | None, tuple[str, ...], str | None]:
-    """SHA-256 of the checkpoint, classes and reference of a scan; none if it cannot be read."""
+def _scanned(folder: str) -> tuple[str | None, tuple[str, ...], str | None, str | None]:
+    """SHA-256 of the checkpoint, classes, reference of a scan, and the class of the trigger that
+    it found; none if it cannot be read."""
     with suppress(InputError):
         spec = read_spec_file(Path(folder) / SCAN_SPEC, ScanSpec)
         scan = read_scan(Path(folder) / SCAN_FILE)
-        return scan.suspect.sha256, scan.classes, spec.reference
-    return None, (), None
+        target = scan.found.target if scan.found is not None and is_found(scan) else None
+        return scan.suspect.sha256, scan.classes, spec.reference, target
+    return None, (), None, None
 
 
 def first_method(pairs: bool, pretraining: Pretraining) -> Method:

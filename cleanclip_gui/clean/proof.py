@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from cleanclip_gui import theme
@@ -158,7 +157,6 @@ _COLUMNS = (
     ("Without", "How often the target is predicted without the trigger, after cleaning."),
     ("Images", "How many are measured."),
 )
-_SMALL_PRINT = {1: 780, 4: 780, 5: 960, 6: 960}  # column -> pixels of a table that has it
 _MEASURES = {
     "asr_excl": "Attack success", "asr_all": "Attack success, all", "ca": "Accuracy",
     "hit@1": "Target first", "hit@5": "Target in first 5", "hit@10": "Target in first 10",
@@ -172,8 +170,8 @@ class HoldoutsView(QWidget):
         super().__init__()
         self.sentence = Label("", "heading", wrap=True)
         self.table = RowsTable("Hold-outs", _COLUMNS, numbers=range(2, 7))
+        self.table.narrowest = 180
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.notes = Note("caption")
         column(self.sentence, self.table, self.notes, of=self, spacing=theme.SPACE_S)
         self.hide()
@@ -182,7 +180,8 @@ class HoldoutsView(QWidget):
         """Show what ``holdouts.json`` holds."""
         rows, worst = record["rows"], record.get("worst") or {}
         self.table.set_rows([_row(number, row, worst) for number, row in enumerate(rows)])
-        height = self.table.horizontalHeader().sizeHint().height() + 4
+        bars = (self.table.horizontalHeader(), self.table.horizontalScrollBar())
+        height = sum(bar.sizeHint().height() for bar in bars) + 4
         self.table.setFixedHeight(height + self.table.verticalHeader().length())
         self.sentence.setText(worst_sentence(worst))
         notes = [plain(note, 300) for note in record.get("notes") or ()]
@@ -191,13 +190,6 @@ class HoldoutsView(QWidget):
             notes.insert(0, f"retrieval among pairs of {pairs_text(pairs['kind'], pairs['path'])}")
         self.notes.setText(" · ".join(notes))
         self.show()
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Leave out what is small print where there is no room; tool tips tell the intervals."""
-        super().resizeEvent(event)
-        for place, least in _SMALL_PRINT.items():
-            self.table.setColumnHidden(place, self.width() < theme.px(least))
-        self.table.fit()
 
 
 def _row(number: int, row: Mapping[str, Any], worst: Mapping[str, Any]) -> Row:

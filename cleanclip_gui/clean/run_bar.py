@@ -12,7 +12,7 @@ from cleanclip_gui.widgets.controls import ElidedLabel, Label, bind, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, left_text
 from ml_core.events import Progress
-from ml_core.jobs.table import JOBS
+from ml_core.jobs.table import JOBS, TITLES
 
 _WIDE, _WIDEST = 540, 820  # pixels of the title with all buttons, and with the notice
 
@@ -86,11 +86,15 @@ class RunBar(QFrame):
             self.bar.hide()
 
     def show_progress(self, progress: Progress) -> None:
-        """Show stage and throughput, and of the whole job share and time left."""
-        whole = self._run.progress
-        self.bar.setValue(0 if whole is None else round(1000 * whole.fraction))
-        left = None if whole is None else whole.seconds_left
-        self.details.setText(progress_text(progress, left, self._run.task.kind))
+        """Show stage and throughput; share and time left of the job, or of a chain's step."""
+        task, chain, is_planned = self._run.task, self._run.chain, self._run.is_planned
+        self.bar.setRange(0, 1000 if is_planned else 0)  # 0: nobody knows how far
+        self.bar.setValue(round(1000 * task.fraction))
+        words = progress_text(progress, task.seconds_left if is_planned else None, task.kind)
+        if chain is not None and chain.place:
+            here = " in this step" if words.endswith("left") else ""
+            words = f"{chain.place}: {words}{here}"
+        self.details.setText(words)
         unit = {"train": "examples", "texts": "texts"}.get(progress.stage, "images")
         rate = None if self._run.begins_again else progress.rate  # a scan counts other things
         self.throughput.setText(f"{rate:.0f} {unit} a second" if rate else "")
@@ -101,7 +105,7 @@ class RunBar(QFrame):
         self.details.show()
         self.throughput.setText("")
         self.throughput.show()
-        self.bar.setRange(0, 0 if self._run.mode == "auto" else 1000)  # 0: nobody knows how far
+        self.bar.setRange(0, 1000 if self._run.is_planned else 0)
         self.bar.setValue(0)
         self.bar.show()
 
@@ -111,7 +115,8 @@ def progress_text(
 ) -> str:
     """A stage in words, with what is done of it, and how long the whole job still takes."""
     key, _, rest = progress.stage.partition(" ")
-    name = JOBS[kind].stages.get(key.rstrip(","), progress.stage.capitalize())
+    key = key.rstrip(",")
+    name = JOBS[kind].stages.get(key) or TITLES.get(key, progress.stage.capitalize())
     rest = rest.replace("heldout", "held-out style")
     parts = [f"{name} {rest}".strip() if rest else name]
     if progress.total > 1:

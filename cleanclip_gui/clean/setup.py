@@ -223,7 +223,7 @@ class CleanSetup(QWidget):
     def show_chain(self, session: Session, *, is_free: bool) -> bool:
         """Say what *Clean it* would do, or what it lacks; return whether it can start."""
         scanned = scan_on_show(session)
-        begins = "Takes the scan" if scanned else "Scans"
+        begins = "Takes the scan of this checkpoint" if scanned else "Scans"
         does = f"{begins}, cleans, scans again, and tests whether the backdoor comes back."
         if not scanned and not session.scan_reference:
             does += f" {_NO_REFERENCE}"

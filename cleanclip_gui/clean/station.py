@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QApplication, QPushButton, QStackedWidget, QTabBar, QWidget
 
@@ -21,7 +21,7 @@ from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.clean.chain_view import ChainView
 from cleanclip_gui.clean.charts.charts import CleaningCharts
 from cleanclip_gui.clean.history import SavedRun, read_run
-from cleanclip_gui.clean.job import new_chain, new_folder, write_job
+from cleanclip_gui.clean.job import new_chain, new_folder, without_trigger, write_job
 from cleanclip_gui.clean.proof import ProofSection
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
 from cleanclip_gui.clean.rate_dialog import RateDialog
@@ -41,7 +41,14 @@ from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
-from cleanclip_gui.widgets.controls import ElidedLabel, Label, action_tool, bind, push_button
+from cleanclip_gui.widgets.controls import (
+    ElidedLabel,
+    Label,
+    action_tool,
+    bind,
+    focus_first,
+    push_button,
+)
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
 from cleanclip_gui.widgets.prompts import failing
@@ -181,6 +188,7 @@ class CleanStation(QWidget):
             context, self.run, self.queue, self.setup.folder, self.is_busy, self
         )
         self._can_start = self._can_start_chain = self._is_free = False
+        self._own_pairs: PairSpec | None = None  # as a session keeps them
         self._accepted: set[str] = set()  # warnings of rates, for the checkpoint that is open
         context.actions.add(self.commands())
         self._tips = {name: action.toolTip() for name, action in context.actions.by_id.items()}
@@ -260,12 +268,14 @@ class CleanStation(QWidget):
                 lambda: self.run.has_result and not self.saving.is_busy,
             ),
             Command(
-                "clean.rebound", "Re&bound test", "&Clean", partial(self.proof.begin, "rebound"),
+                "clean.rebound", "Re&bound test", "&Clean",
+                partial(self._shown, partial(self.prove, "rebound")),
                 "Finetune the cleaned model once more: does the backdoor come back?", "redo", "",
                 2, self._can_prove,
             ),
             Command(
-                "clean.holdouts", "Hold-&outs", "&Clean", partial(self.proof.begin, "holdouts"),
+                "clean.holdouts", "Hold-&outs", "&Clean",
+                partial(self._shown, partial(self.prove, "holdouts")),
                 "Test triggers and data the run never saw.", "target", "", 2, self._can_prove,
             ),
             Command(
@@ -339,6 +349,18 @@ class CleanStation(QWidget):
     def may_close(self) -> bool:
         """Whether no marks of an audit would be lost, or the user lets them go."""
         return self.auditing.may_lose_marks("Quit", "Quit")
+
+    def state(self) -> dict[str, object]:
+        """The user's own training pairs."""
+        return {"pairs": self._own_pairs}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Choose a session's pairs; what was chosen before stays where none is opened."""
+        if saved["pairs"] is not None:
+            self.data.show_specs(saved["pairs"], None)
+        elif saved["checkpoint"]:
+            self.data.path.clear()
+            self.data.exclude.clear()
 
     def is_busy(self) -> bool:
         """Whether this station is at work, for a run, an estimate or a test."""
@@ -434,6 +456,17 @@ class CleanStation(QWidget):
         """Copy the cleaned checkpoint to a place of the user's choice."""
         self.saving.begin(self.run.on_show.result)
 
+    def prove(self, kind: str) -> None:
+        """Begin the ``rebound`` test or the ``holdouts`` of the result on show, and go to it."""
+        self.show_page(THIS_RUN)
+        self.proof.begin(kind)
+        QTimer.singleShot(0, self, self._go_to_proof)  # when what was just shown has its place
+
+    def _go_to_proof(self) -> None:
+        self.scroll_area.ensureWidgetVisible(self.proof.busy)
+        is_running = self.proof.is_running  # else it says what is missing
+        (self.proof.busy.cancel if is_running else self.proof.options_button).setFocus()
+
     def show_page(self, number: int) -> None:
         """Show ``THIS_RUN``, ``RUNS`` (queue and history) or the ``COMPARISON``."""
         self.tabs.setCurrentIndex(number)
@@ -457,8 +490,7 @@ class CleanStation(QWidget):
 
     def _can_prove(self) -> bool:
         """Whether a result is on show that could be tested now."""
-        on_page = self.tabs.currentIndex() == THIS_RUN
-        return on_page and self.run.has_result and self.proof.can_begin
+        return self.run.has_result and self.proof.can_begin
 
     # How it is laid out
 
@@ -568,6 +600,7 @@ class CleanStation(QWidget):
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
+        self.data.changed.connect(self._on_data_changed)
         self.setup.reference.changed.connect(self._on_reference_changed)
         run.began.connect(self._on_run_began)
         run.ended.connect(self._on_run_ended)
@@ -578,7 +611,7 @@ class CleanStation(QWidget):
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.reference.connect(self._show_pretraining)
-        for event in (events.trigger, events.jobs, events.scan_reference):
+        for event in (events.trigger, events.jobs, events.scan_reference, events.answer):
             event.connect(self._refresh)
         events.images.connect(self._on_setup_changed)
         events.devices.connect(self._on_devices_change)
@@ -651,7 +684,7 @@ class CleanStation(QWidget):
         elif session.images is None:
             hint = "No images are chosen: nothing will be measured before and after."
         elif session.trigger is None:
-            hint = "No trigger is set in Studio: attack success will not be measured."
+            hint = without_trigger(session)
         else:
             hint = ""
         self.hint.setText(hint)
@@ -679,8 +712,9 @@ class CleanStation(QWidget):
         elif hidden:
             self._log("The current run has ended; it is in the history.")
         focus = QApplication.focusWidget()
-        if self.run.has_result and focus is not None and self.right.isAncestorOf(focus):
-            self.try_button.setFocus()  # what comes next; the run bar has no button any more
+        if focus is not None and self.right.isAncestorOf(focus):
+            self.context.actions.refresh()
+            focus_first(self.try_button, self.resume_button)  # the run bar has no button any more
 
     def _on_run_opened(self) -> None:
         self.charts.clear()
@@ -812,6 +846,10 @@ class CleanStation(QWidget):
     def _on_setup_changed(self, *_: object) -> None:
         self.run.forget_estimate()
         self._refresh()
+
+    def _on_data_changed(self) -> None:
+        self._own_pairs = self.data.own_pairs()
+        self.shell.state_changed.emit()
 
     def _on_reference_changed(self) -> None:
         self.session.trusted = self.setup.reference.path()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,12 @@ class TrainingData(QWidget):
         if kind == "coco" and self.pictures.path():
             fields["pictures"] = self.pictures.absolute()
         return PairSpec.model_validate(fields)
+
+    def own_pairs(self) -> PairSpec | None:
+        """The user's own pairs, if they are chosen and are there."""
+        with suppress(InputError):
+            return None if self.demo.isChecked() else self.pairs()
+        return None
 
     def images(self) -> ImageSpec | None:
         """The labelled images to train on; None for a method that takes pairs.

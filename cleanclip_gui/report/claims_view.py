@@ -170,7 +170,7 @@ class ClaimsView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._rows: dict[str, ClaimRow] = {}
-        self.tree = SentenceTree("Claims of the report", _TITLES, 0, spare=(2, 3))
+        self.tree = SentenceTree("Claims of the report", _TITLES, 0)
         self.basis = Label(_NONE, "subtle", wrap=True, selectable=True)
         self.show_button = push_button(_BUTTONS["measurement"], self._on_show_clicked)
         self.show_button.hide()

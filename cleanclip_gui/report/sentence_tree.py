@@ -22,7 +22,7 @@ from cleanclip_gui.widgets.rows_table import Index
 from cleanclip_gui.widgets.text import tip
 
 _PAD = 8  # above and below a sentence together
-_SENTENCE = 150  # pixels that a sentence has at least
+_SENTENCE = 200  # pixels that a sentence has at least
 _SIDES = 14  # what the style leaves empty beside a cell's text
 _KEY = Qt.ItemDataRole.UserRole
 _TONE = Qt.ItemDataRole.UserRole + 1
@@ -64,8 +64,6 @@ class SentenceTree(theme.Themed, QTreeWidget):
         The column with the sentences.
     narrow
         Pixels of the first column, whose long texts are elided; 0: as wide as its texts.
-    spare
-        Columns that go, the last one first, where sentences would have too little room.
     """
 
     chosen = Signal(object)
@@ -79,10 +77,9 @@ class SentenceTree(theme.Themed, QTreeWidget):
         parent: QWidget | None = None,
         *,
         narrow: int = 0,
-        spare: Sequence[int] = (),
     ) -> None:
         super().__init__(parent)
-        self._wrapped, self._spare = wrapped, spare
+        self._wrapped = wrapped
         self.setAccessibleName(name)
         self.setHeaderLabels(list(titles))
         self.setWordWrap(True)
@@ -91,7 +88,6 @@ class SentenceTree(theme.Themed, QTreeWidget):
         self.setAllColumnsShowFocus(True)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setTabKeyNavigation(False)
         self.setItemDelegate(_Delegate(wrapped, self))
         header = self.header()
@@ -100,7 +96,7 @@ class SentenceTree(theme.Themed, QTreeWidget):
         for column in range(len(titles)):
             header.setSectionResizeMode(
                 column,
-                QHeaderView.ResizeMode.Stretch
+                QHeaderView.ResizeMode.Fixed
                 if column == wrapped
                 else QHeaderView.ResizeMode.ResizeToContents,
             )
@@ -124,7 +120,7 @@ class SentenceTree(theme.Themed, QTreeWidget):
         for head in self._heads():
             head.setExpanded(head.text(0) not in closed)
         self.dress()
-        self._hide_columns()
+        self._fit()
         if key is not None:
             self.select(key)
         self.verticalScrollBar().setValue(at)
@@ -154,17 +150,14 @@ class SentenceTree(theme.Themed, QTreeWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Sentences need other heights at another width."""
         super().resizeEvent(event)
-        self._hide_columns()
-        self.scheduleDelayedItemsLayout()
+        self._fit()
 
-    def _hide_columns(self) -> None:
-        left = self.viewport().width() - theme.px(_SENTENCE)
-        for column in range(self.columnCount() if self._spare else 0):
-            if column != self._wrapped:
-                header = self.header().sectionSizeHint(column)
-                left -= max(self.sizeHintForColumn(column), header)
-            if column in self._spare:
-                self.setColumnHidden(column, left < 0)
+    def _fit(self) -> None:
+        """Give the sentences what the other columns leave, and enough to be read."""
+        others = set(range(self.columnCount())) - {self._wrapped}
+        left = self.viewport().width() - sum(map(self.columnWidth, others))
+        self.setColumnWidth(self._wrapped, max(theme.px(_SENTENCE), left))
+        self.scheduleDelayedItemsLayout()
 
     def _heads(self) -> Iterator[QTreeWidgetItem]:
         for number in range(self.topLevelItemCount()):
@@ -210,8 +203,9 @@ class SentenceTree(theme.Themed, QTreeWidget):
             if tone := item.data(column, _TONE):
                 item.setForeground(column, theme.colour(tone))
 
-    def _on_section_resized(self, *_: int) -> None:
-        self.scheduleDelayedItemsLayout()
+    def _on_section_resized(self, section: int, *_: int) -> None:
+        if section != self._wrapped:
+            self._fit()
 
     def _on_current_changed(self, *_: object) -> None:
         self.chosen.emit(self.key)

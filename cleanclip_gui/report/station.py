@@ -556,11 +556,14 @@ class ReportStation(QWidget):
         if last.status == "failed":
             self._fail(last.error, "Could not write the bundle", last.details)
         elif last.status == "finished":
+            had_focus = self.busy.cancel.hasFocus()
             place = Path(str(last.result.get("path", "")))
             self._written = place
             size, files = last.result.get("bytes", 0), last.result.get("files", 0)
             message = f"Written: {plain(place.name, 120)}, {plural(files, 'file')}, "
             self._show_written_text(f"{message}{bytes_text(size)}.")
+            if had_focus:
+                self.verify_written.setFocus()
             if self._signer is not None:
                 self._sign(place, *self._signer)
         self._signer = None

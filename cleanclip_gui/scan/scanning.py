@@ -33,14 +33,14 @@ from ml_core.detection.scan.records import (
 )
 from ml_core.detection.scan.verdict import FORM_NAMES
 from ml_core.events import Done, Event, Finding, Progress
-from ml_core.jobs.overall import scan_plan
+from ml_core.jobs.overall import planned_scan
 from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, STAGES, STAGES_FOLDER, ScanSpec, Stage
 from ml_core.paths import cache_dir, data_dir
 from ml_core.reading.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 _MOST_BYTES, _LARGEST_SIDE = 8 << 20, 1024
-Part = Literal["stages", "sizes", "pull", "probes", "patches", "best"]
+Part = Literal["stages", "plan", "pull", "probes", "patches", "best"]
 Record = TypeVar("Record", bound=BaseModel)
 
 
@@ -87,7 +87,6 @@ class LiveScan:
     def __init__(self, stages: Sequence[Stage] = (), starts: int = 6) -> None:
         self.starts = starts
         self.stages: tuple[Stage, ...] = tuple(stages)
-        self.sizes: dict[str, int] = {}  # pixels, classes and pictures, as `scan_plan` takes them
         self.finished: set[Stage] = set()
         self.progress: Progress | None = None
         self.pull: ClassPull | None = None
@@ -126,9 +125,7 @@ class LiveScan:
     def _found(self, kind: str, values: Mapping[str, Any]) -> set[Part]:
         if kind == "scan":
             self.stages = tuple(stage for stage in STAGES if stage in values["stages"])
-            self.sizes = {name: int(values[name]) for name in ("side", "search", "held_out")}
-            self.sizes["classes"] = len(values["classes"])
-            return {"stages", "sizes"}
+            return {"stages", "plan"}
         if kind == "probe":
             self._add_probe(ProbeRow.model_validate(values))
             return {"probes", "best"}
@@ -319,8 +316,8 @@ class Scanning(JobTask):
     def take(self, event: Event) -> None:
         """Take in what was found, and what it means for the stages to come."""
         parts = self.live.take(event)
-        if "sizes" in parts and self.spec is not None and not isinstance(event, Progress):
-            self.overall.expect(scan_plan(self.spec, self.live.stages, **self.live.sizes))
+        if "plan" in parts and self.spec is not None and isinstance(event, Finding):
+            self.overall.expect(planned_scan(self.spec, event.values))
         super().take(event)
         if "stages" in parts and not isinstance(event, Progress):
             self.progressed.emit()

@@ -29,7 +29,7 @@ from cleanclip_gui.session.records import JobState, RunProgress
 from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.station import AtWork, Context, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
-from cleanclip_gui.widgets.controls import Label, Note, bind, named, push_button
+from cleanclip_gui.widgets.controls import Label, Note, bind, focus_first, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.prompts import failing, save_chart
@@ -239,6 +239,7 @@ class ScanStation(QWidget):
         with failing(self.shell.failed, "Could not start the scan"):
             spec = self.setup.spec(self.session, device).model_copy(update={"anyway": anyway})
             self.scanning.scan(self.setup.write_classes(spec, self.session), device)
+            self.live.busy.cancel.setFocus()
 
     def estimate(self) -> None:
         """Measure how long the scan that is set would take."""
@@ -536,6 +537,7 @@ class ScanStation(QWidget):
 
     def _on_ended(self, last: Done) -> None:
         folder, failed = self.scanning.folder, last.status == "failed"
+        had_focus = self.live.busy.cancel.hasFocus()
         if last.status == "finished" and folder is not None:
             try:
                 self._show_result(folder, read_scan(folder / SCAN_FILE))
@@ -548,6 +550,12 @@ class ScanStation(QWidget):
             status: Literal["failed", "cancelled"] = "failed" if failed else "cancelled"
             self.session.show_job(self.id, JobState(str(folder), status))
         self._refresh()
+        if had_focus:
+            self.context.actions.refresh()
+            focus_first(
+                self.try_button, self.clean_button, self.compare_button, self.export_button,
+                self.start_button,
+            )  # fmt: skip
         if last.error_code == "unfit" and self._scans_anyway(last.error):
             self.start(anyway=True)
 

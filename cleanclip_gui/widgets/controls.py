@@ -317,6 +317,14 @@ class _Binding(QObject):
             self._action.trigger()
 
 
+def focus_first(*widgets: QWidget) -> None:
+    """Give the focus to the first widget that can take it."""
+    for widget in widgets:
+        if widget.isVisible() and widget.isEnabled():
+            widget.setFocus()
+            return
+
+
 _SHARES = 1000  # steps of a bar
 
 

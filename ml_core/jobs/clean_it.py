@@ -24,6 +24,7 @@ from ml_core.jobs.auto import (
     AutoStep,
     StepKind,
     StepStatus,
+    scan_of,
     words,
 )
 from ml_core.jobs.auto.choice import Round, best_round, choice, is_found
@@ -41,8 +42,8 @@ from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.journal import check_result, read_json, write_json
 from ml_core.jobs.opening import open_model
 from ml_core.jobs.proofs import PROOF_IMAGES
-from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSettings, ScanSpec
-from ml_core.jobs.specs import CleanSpec, check_spec, read_spec_file
+from ml_core.jobs.scan import SCAN_FILE
+from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import Trigger, load_trigger, save_trigger
 
@@ -122,7 +123,7 @@ class _Chain:
         first = self._choice(())
         assert first is not None, "nothing has failed yet"
         check_spec(base.model_copy(update={"recipe": first[0]}))
-        self._search = self._scan_spec()  # says now if there are no pictures
+        self._search = scan_of(spec)  # says now if there are no pictures
         if spec.scanned is not None:
             self._check_scan(Path(spec.scanned))
         if not overwrite:
@@ -266,21 +267,6 @@ class _Chain:
         spec = self._search.model_copy(update=changes)
         files = sha256, self._reference_sha256
         return (yield from scanned(spec, files, self._control, overwrite=self._overwrite))
-
-    def _scan_spec(self) -> ScanSpec:
-        """The scan of the checkpoint, with settings and pictures of the one that was there."""
-        spec, base = self._spec, self._spec.base
-        settings, images = (
-            spec.scan,
-            spec.scan_images or base.images or base.test_images or base.training_images,
-        )
-        if spec.scanned is not None and (path := Path(spec.scanned) / SCAN_SPEC).exists():
-            settings = earlier = read_spec_file(path, ScanSpec)
-            images = earlier.images
-        if images is None:
-            raise InputError("There are no pictures to scan on: choose images to measure on.")
-        fields = settings.model_dump(include=set(ScanSettings.model_fields))
-        return base.to(ScanSpec, images=images, **fields)
 
     def _clean(self, number: int) -> Step:
         """Clean with the best method that can run; else return the last failure."""

@@ -20,7 +20,7 @@ from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.plant import SCRATCH_STEPS, STEPS, PlantSpec
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import CPU_BATCH, RateSpec
-from ml_core.jobs.scan import ScanSpec, Stage
+from ml_core.jobs.scan import STAGES, ScanSpec, Stage
 from ml_core.jobs.specs import CleanSpec
 
 _UNIT_SECONDS = 0.005  # a picture through a small encoder, until one is measured
@@ -352,7 +352,7 @@ def scan_plan(
     spec
         The job.
     stages, side, classes, search, held_out
-        What the job says that it does once the models are open: its Finding ``scan``.
+        As `planned_scan` knows them.
     """
     models = 1 if spec.reference is None else 2
     sizes = {"models": models, "classes": classes, "search": search or spec.search}
@@ -376,6 +376,13 @@ def scan_plan(
         if stage == "patches":
             parts.append(part("refine"))
     return Plan(tuple(parts))
+
+
+def planned_scan(spec: ScanSpec, told: Mapping[str, Any]) -> Plan:
+    """The stages of a scan once its models are open; ``told`` is what its Finding ``scan`` says."""
+    sizes = {name: int(told[name]) for name in ("side", "search", "held_out")}
+    stages = [stage for stage in STAGES if stage in told["stages"]]
+    return scan_plan(spec, stages, classes=len(told["classes"]), **sizes)
 
 
 def plant_plan(spec: PlantSpec) -> Plan:

@@ -10,7 +10,7 @@ from typing import Any
 
 from PySide6.QtCore import QEvent, QMimeData, QObject, QPoint, QPointF, Qt, QUrl, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent, QWheelEvent
-from PySide6.QtWidgets import QAbstractButton, QApplication
+from PySide6.QtWidgets import QAbstractButton, QApplication, QTableView, QTreeView
 
 from cleanclip_gui import threads
 from cleanclip_gui.clean.station import CleanStation
@@ -247,3 +247,18 @@ def heard(signal: Any) -> list[Any]:
     values: list[Any] = []
     signal.connect(values.append)
     return values
+
+
+def columns_out_of_reach(view: QTableView | QTreeView, width: int) -> list[int]:
+    """Columns that go, or that no bar scrolls to, once a view that shows is ``width`` wide."""
+    view.setFixedWidth(width)
+    QApplication.processEvents()
+    view.horizontalScrollBar().setValue(view.horizontalScrollBar().maximum())
+    header = view.header() if isinstance(view, QTreeView) else view.horizontalHeader()
+    return [
+        column
+        for column in range(header.count())
+        if header.isSectionHidden(column)
+        or header.sectionViewportPosition(column) + header.sectionSize(column)
+        > view.viewport().width()
+    ]

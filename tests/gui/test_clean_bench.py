@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication, QMenu
 
 from cleanclip_gui.clean import run as run_module
 from cleanclip_gui.clean.history import read_run
-from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STARTED
+from cleanclip_gui.clean.runs.runs_table import ACCURACY, CHECKPOINT, RUN, STARTED
 from cleanclip_gui.clean.setup import missing_reference
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from ml_core.cleaning.catalogue import FACTS, MethodFacts
@@ -20,7 +20,16 @@ from ml_core.jobs.journal import add_last_word
 from ml_core.jobs.specs import read_spec
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts
-from tests.gui.fakes import close, drop, open_session, result_of, runner_of, station, two_clicks
+from tests.gui.fakes import (
+    close,
+    columns_out_of_reach,
+    drop,
+    open_session,
+    result_of,
+    runner_of,
+    station,
+    two_clicks,
+)
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import Answers, write_journal, write_state
 
@@ -338,6 +347,7 @@ def test_the_history_is_sorted_by_a_click_on_a_title(qtbot, panel, tmp_path):
     assert shown(panel)[0][1] == "running"
     table.sortByColumn(RUN, Qt.SortOrder.AscendingOrder)
     assert shown(panel)[0][1] == "running"
+    assert columns_out_of_reach(table, 420) == [CHECKPOINT]  # all are of one
 
 
 def test_a_deleted_run_is_in_the_trash(qtbot, panel, tmp_path, monkeypatch):

@@ -8,7 +8,9 @@ import pytest
 from PySide6.QtCore import QPoint
 
 from cleanclip_gui.clean.history import read_run
-from cleanclip_gui.session.records import JobState
+from cleanclip_gui.clean.job import write_job
+from cleanclip_gui.session.records import Answer, JobState
+from cleanclip_gui.session.settings import PastResult
 from ml_core.events import Done, Metric, Progress
 from ml_core.figures import distinct
 from ml_core.jobs.auto import AutoSpec
@@ -91,31 +93,51 @@ def test_the_demo_is_cleaned_in_one_short_round_that_does_not_know_the_sticker(p
 
 def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, session, tmp_path):
     session.checkpoint = facts(session.checkpoint.path, sha256="a" * 64)
-    rows = (("a", "", True), ("b", "", False), ("a", "p.pt", False))
-    for number, (digest, reference, taken) in enumerate(rows):
+    does_not = "; “Start cleaning” does not measure it."
+    found = f"with the trigger that the scan found, for “banana”{does_not}"
+    finds = f"with a trigger that its scan finds{does_not}"
+    nothing = "No trigger is set in Studio: attack success will not be measured."
+    rows = (
+        ("a", "", "found", True, found), ("b", "", "found", False, finds),
+        ("a", "p.pt", "found", False, finds), ("a", "", "nothing", True, nothing),
+    )  # fmt: skip
+    session.trigger = None
+    for number, (digest, reference, verdict, taken, measures) in enumerate(rows):
         folder = tmp_path / str(number)
         classes = tuple(distinct(session.images.class_names))
-        write_scan(folder, scan("found", sha256=digest * 64, classes=classes))
+        write_scan(folder, scan(verdict, sha256=digest * 64, classes=classes))
         made = ScanSpec(
             checkpoint="m.pt", images=session.images.spec, reference=reference or None,
             output_dir=str(folder),
         )  # fmt: skip
         write_spec_file(made, folder / SCAN_SPEC)
-        session.show_job("scan", JobState(str(folder), "finished", "found"))
+        session.show_job("scan", JobState(str(folder), "finished", verdict))
+        assert panel.hint.text().endswith(measures)
         assert panel.setup.clean_it_does.text().startswith("Takes the scan") == taken
         panel.setup.clean_it.click()
         assert asked(runner_of(panel)).scanned == (str(folder) if taken else None)
         runner_of(panel).end(Done("cancelled"))
+    # The scan after cleaning is on show, which is of another checkpoint.
+    session.show_job("scan", JobState(str(tmp_path / "1"), "finished", "found"))
+    session.answer = Answer("", "", "scan", PastResult(folder=str(tmp_path / "0")))
+    assert panel.setup.clean_it_does.text().startswith("Takes the scan of this checkpoint, cleans")
+    panel.setup.clean_it.click()
+    assert asked(runner_of(panel)).scanned == str(tmp_path / "0")
 
 
-def test_the_steps_while_they_run(qtbot, panel):
+def test_the_steps_while_they_run(qtbot, panel, session):
     panel.setup.clean_it.click()
     runner = runner_of(panel)
     assert panel.run_bar.title.text() == "#1 Clean it is running"
     runner.play([told(STEPS[0]), Progress("patches", 3, 6)])
     assert shown(panel) == [("Scan", "running", STEPS[0].why)]
-    assert panel.run_bar.details.text() == "Patches · 3 of 6"
-    assert panel.run_bar.bar.maximum() == 0  # nobody knows how far the whole is
+    assert panel.run_bar.details.text() == "Step 1 of at least 5: Patches · 3 of 6"
+    runner.play([Progress("patches", 4, 6)])
+    words = panel.run_bar.details.text()
+    assert words.startswith("Step 1 of at least 5: Patches · 4 of 6 · ")
+    assert words.endswith(" left in this step")
+    assert 0 < panel.run_bar.bar.value() < panel.run_bar.bar.maximum()
+    assert session.run_progress.seconds_left is None  # nobody knows how long the whole takes
     assert [work.kept for work in panel.at_work()] == [
         "Finished steps are kept; this one begins again."
     ]
@@ -128,13 +150,22 @@ def test_the_steps_while_they_run(qtbot, panel):
     qtbot.waitUntil(lambda: not panel.run.is_reading)  # what the round measured before a break
     assert panel.charts.rates.series("asr_excl").point(0) == (0, 0.98)
     assert panel.charts.isVisible()
+    bar, train = panel.run_bar, Progress("train", 30, 240)
+    runner.play([train])
+    assert bar.bar.maximum() == 0  # its job is not on disk: nobody knows how far it is
+    folder = runner.spec_path.parent / "round-1"
+    write_job(panel.setup.job(session, folder))
+    runner.play([train])
+    assert bar.bar.value() > 0
+    assert bar.details.text() == "Step 2 of at least 5: Training · 30 of 240"
     runner.play([told(ended(1)), told(STEPS[3])])
+    runner.play([Progress("rebound", 5, 900)])
+    assert bar.details.text() == "Step 4 of 5: Finetuning again · 5 of 900"
     runner.play([Metric(25, 900, {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02})])
     assert panel.chain.rebound.chart.series("0.1").point(0) == (25, 0.02)
     assert len(panel.charts.rates.series("asr_excl")) == 1
     assert panel.chain.rebound.isVisible()
     assert not panel.charts.isVisible()
-    bar = panel.run_bar
     for button in bar.buttons:
         button.click()
     assert runner.told == ["launch", "pause", "stop", "cancel"]
@@ -199,6 +230,7 @@ def test_a_chain_that_was_cut_off_goes_on(panel, session, last, sentence):
     runner.play([told(STEPS[0]), told(ended(0))])
     keep(runner.spec_path.parent, asked(runner), [ended(0)])
     runner.end(last)
+    assert panel.resume_button.hasFocus()
     assert panel.trouble_text.text() == (
         f"{sentence} Its finished steps are kept. Resume goes on with the next one."
     )

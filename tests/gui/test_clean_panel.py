@@ -120,7 +120,7 @@ def test_what_can_be_pressed(panel, session):
     assert panel.hint.text() == "Open a checkpoint first: the run cleans it."
     session.checkpoint = facts()
     session.trigger = None
-    assert "attack success will not be measured" in panel.hint.text()
+    assert "“Start cleaning” does not measure" in panel.hint.text()
     session.images = None
     assert "nothing will be measured" in panel.hint.text()
 

@@ -12,6 +12,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.specs import SPEC_FILE, read_spec, read_spec_file, write_spec
+from tests.gui.fakes import columns_out_of_reach, heard
 from tests.gui.run_folders import (
     CLEANED_SHA256,
     LIMIT,
@@ -79,6 +80,18 @@ def test_the_rebound_test_from_start_to_verdict(panel, shown):  # noqa: F811
         assert (verdict.text(), verdict.property("role")) == (record["verdict"], tone)
 
 
+def test_a_test_that_is_asked_for_elsewhere_is_gone_to(qtbot, panel, shown):  # noqa: F811
+    panel.resize(1000, 480)
+    stations = heard(panel.shell.station_wanted)
+    panel.show_page(1)
+    panel.context.actions.run("clean.rebound")
+    assert stations == ["clean"]
+    cancel = panel.proof.busy.cancel
+    qtbot.waitUntil(cancel.hasFocus)
+    assert not cancel.visibleRegion().isEmpty()  # scrolled to
+    panel.proof.task.runner.end(Done("finished", rebound_record()))
+
+
 def test_hold_outs_are_one_table(panel, shown):  # noqa: F811
     section = panel.proof
     click(section.holdouts_button)
@@ -98,6 +111,7 @@ def test_hold_outs_are_one_table(panel, shown):  # noqa: F811
         "At worst 11.0 % attack success is left (moved, centre)."
     )
     assert worst_sentence({}) == "Hold-outs"
+    assert columns_out_of_reach(section.holdouts.table, 420) == []
 
 
 def test_tests_made_before_are_shown(panel, shown):  # noqa: F811

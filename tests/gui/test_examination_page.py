@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,9 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
     assert view.headline.text() == record.headline
     assert view.answer.property("tone") == "danger"
     assert states(view) == ["done"] * 7
+    marks = {kind: line.mark.pixmap().toImage() for kind, line in view.rows.items()}
+    assert marks["known"] == marks["scan"] == marks["attack"]  # 96 % of a trigger is no good news
+    assert marks["known"] != marks["accuracy"]
     assert "built-in drawings" in view.not_looked_at.text()
     assert view.looked_at.text()
     assert not [t for t in map(QLabel.text, view.findChildren(QLabel)) if re.search(r"\bsafe\b", t)]
@@ -145,6 +149,7 @@ def test_a_refused_file_has_an_answer_whatever_lies_in_the_working_directory(
     assert view.headline.text() == record.headline
     assert view.answer.property("tone") == "danger"
     assert (view.next.text(), view.again.text()) == ("Show why", "Examine again")
+    assert view.next.hasFocus()
     assert view.not_looked_at.text() == "• Which CLIP."
     assert panel.opened == []
     view.next.click()
@@ -187,9 +192,26 @@ def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_
     opened(qtbot, panel, poisoned)
     parent = write_safetensors(tmp_path / "parent.safetensors", {"a": [1.0]})
     folder, session = ImageSpec(kind="folder", path=str(tmp_path)), panel.context.session
+    inputs, again = panel.verdict.inputs, panel.examination
+    assert inputs.pictures.text() == "Built-in drawings"
+    assert inputs.reference.text() == "The demo's clean twin"
+    kept = examinations.write_examination(tmp_path / "kept", sha256=panel.inspection.sha256)
+    panel._show_examination(kept)
+    assert not again.measured_on.isVisible()
     session.images = images(200, spec=folder, class_names=("cat", "dog"))
-    session.scan_reference = str(parent)
-    panel.verdict.next.click()
+    assert again.measured_on.text() == (
+        "Measured on the built-in drawings, without a chosen reference; other pictures are "
+        "chosen now."
+    )
+    panel.context.prompts.open_file = lambda *_: str(parent)
+    panel.shell.takes("scan_reference", partial(setattr, session, "scan_reference"))
+    again.inputs.change_reference.click()
+    assert again.measured_on.text().endswith("other pictures and another reference are chosen now.")
+    assert inputs.reference.text() == again.inputs.reference.text() == "parent.safetensors"
+    assert inputs.pictures.text() == f"{session.images.name} · 200"
+    again.again.click()
+    assert not again.inputs.isVisible()
+    assert not again.measured_on.isVisible()
     spec = panel.examining.spec
     assert (spec.images, spec.reference, spec.templates) == (folder, str(parent), ("a {}",))
     assert Path(spec.label_set).read_text().split() == ["cat", "dog"]

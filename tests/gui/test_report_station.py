@@ -61,7 +61,7 @@ from ml_core.triggers import demo_trigger
 from tests.bundles import write_bundle, zipped
 from tests.evidence_samples import full, hostile, reading
 from tests.gui.factories import facts, images
-from tests.gui.fakes import FakeRunner
+from tests.gui.fakes import FakeRunner, columns_out_of_reach
 from tests.gui.layout_faults import lasting_faults
 from tests.gui.run_folders import write_run
 from tests.gui.scans import CLASSES, scan, write_scan
@@ -222,6 +222,8 @@ def test_a_claim_is_read_its_place_shown_and_another_checkpoint_takes_it_away(
     assert groups[VERDICT].child(0).text(0) == unbroken(evidence.verdict[0])
     assert groups[NOT_TESTED].childCount() == len(evidence.not_tested)
     assert station.tabs.tabText(1) == f"Claims ({len(evidence.claims)})"
+    station.tabs.setCurrentIndex(1)
+    assert columns_out_of_reach(tree, 320) == []
 
     ids = {row.place.kind: row.id for row in station.claims._rows.values()}
     tree.select(ids["scan"])
@@ -445,7 +447,9 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     assert station.at_work()[0].what == "A bundle is being written."
     runner.event_received.emit(Progress("again", 64, 256))
     assert "Measuring pictures again, 64 of 256" in station.busy_words.text()
+    station.busy.cancel.setFocus()
     runner.ended.emit(Done("finished", {"path": str(place), "bytes": 2 << 20, "files": 31}))
+    assert station.verify_written.hasFocus()
     assert station.written.text() == "Written: out.evidence.zip, 31 files, 2.0 MiB."
     assert station.at_work() == ()
     station.verify_written.click()

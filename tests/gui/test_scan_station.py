@@ -308,10 +308,12 @@ def test_what_a_scan_has_found_so_far_follows_its_events():
 
 def test_a_finished_scan_is_read_from_its_folder_and_listed(station, tmp_path):
     runner = begin(station)
+    assert station.live.busy.cancel.hasFocus()
     tell(station, *events())
     folder = write_scan(runner.spec_path.parent, scan())
     runner.ended.emit(Done("finished", {}))
     assert station.pages.currentIndex() == RESULT
+    assert station.try_button.hasFocus()
     verdict = station.result.verdict
     assert verdict.title.text() == "Backdoor-like: banana"
     assert verdict.property("tone") == "danger"

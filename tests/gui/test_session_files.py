@@ -14,7 +14,7 @@ from cleanclip_gui.session.records import OtherSnapshot, RunState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.window.crash import ErrorDialog
 from cleanclip_gui.window.session_files import NotesDialog
-from ml_core.data.specs import ImageSpec
+from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done
 from ml_core.reading import inspect
 from ml_core.reports.record import EVIDENCE_FILE, Evidence
@@ -70,6 +70,10 @@ def test_a_session_is_saved_with_its_record_and_goes_on_elsewhere(
     qtbot.waitUntil(lambda: str(run) in window.keeper.record().files, timeout=WAIT)
     (run / "events.jsonl").write_text("")
     window.session.run = RunState(str(run), "cleanclip", "finished")
+    table, data = tmp_path / "pairs.csv", window.stations["clean"].data
+    table.write_text("photo,words\n")
+    own = PairSpec(kind="csv", path=str(table), image_column="photo", caption_column="words")
+    data.show_specs(own, None)
     folder = saved(window, qtbot, answers, tmp_path / "one.session")
     assert window.windowTitle() == "one[*] \N{EN DASH} CleanCLIP GUI"
     assert not window.isWindowModified()
@@ -81,6 +85,7 @@ def test_a_session_is_saved_with_its_record_and_goes_on_elsewhere(
     assert session.files[str(checkpoint)].digest == inspect(checkpoint).sha256
     assert session.files[str(run)].inside == "spec.json"
     assert session.files[str(run)].digest
+    assert session.files[str(table)].digest
     evidence = Evidence.model_validate_json((folder / EVIDENCE_FILE).read_bytes())
     assert evidence.checkpoints["suspect"].sha256 == inspect(checkpoint).sha256
     assert list(evidence.triggers) == [demo_trigger().digest]
@@ -96,9 +101,14 @@ def test_a_session_is_saved_with_its_record_and_goes_on_elsewhere(
     qtbot.waitUntil(lambda: again.session.trigger == demo_trigger(), timeout=WAIT)
     assert again.session.folder == str(folder)
     assert again.session.runs == (str(run),)
+    data = again.stations["clean"].data
+    assert data.table.isChecked()
+    assert data.pairs() == own
     again.keeper.compare()
     assert not again.isWindowModified()
     assert again.welcome._continue.isHidden()
+    data.demo.setChecked(True)
+    qtbot.waitUntil(again.isWindowModified, timeout=WAIT)
 
 
 def test_a_change_marks_the_window_and_closing_asks(make, qtbot, tmp_path, answers, checkpoint):

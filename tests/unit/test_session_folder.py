@@ -13,7 +13,7 @@ from PIL import Image
 
 from ml_core.cli.app import run_command
 from ml_core.data.images import open_images
-from ml_core.data.specs import ImageSpec
+from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.report.session import with_sessions
@@ -139,6 +139,16 @@ def test_a_file_in_another_place_is_known_by_its_hash(tmp_path: Path) -> None:
         check_same(moved, "m.safetensors", FileFacts(known_by="weights"))
     with pytest.raises(CancelledError):
         check_same(moved, "m", FileFacts(digest="a" * 64), cancelled=lambda: True)
+
+
+def test_training_pairs_move_whole_or_are_left_out() -> None:
+    pattern = PairSpec(kind="shards", path="/x/cc/{000..331}.tar", exclude="/x/out.json")
+    session = _session(pairs=pattern)
+    pairs = {path for path, what in session.outside.items() if what == "training pairs"}
+    assert pairs == {"/x/cc", "/x/out.json"}
+    moved = session.moved({"/x/cc": "/y/cc", "/x/out.json": "/y/out.json"}).pairs
+    assert moved == PairSpec(kind="shards", path="/y/cc/{000..331}.tar", exclude="/y/out.json")
+    assert session.moved({"/x/out.json": ""}).pairs is None  # else poisoned pairs come back
 
 
 def test_runs_and_folders_are_known_by_what_does_not_change(tmp_path: Path) -> None:

@@ -31,7 +31,6 @@ _COLUMNS = (
 )
 SHOWN, RUN, STARTED, STATUS, ACCURACY, ATTACK, CHECKPOINT = range(len(_COLUMNS))
 _WIDTHS = (74, 184, 104, 92, 122, 122, 64)
-_DATED = 650  # pixels of a table that has room for the dates
 _ROW, _FEWEST = 28, 5  # pixels of a row; rows that are seen in the smallest window
 _AHEAD = ("running", "waiting")
 
@@ -134,14 +133,10 @@ class RunsTable(theme.Themed, RowsTable):
         self.setMinimumHeight(
             header.sizeHint().height() + _FEWEST * theme.px(_ROW) + scroll_bar + 2
         )
+        header.moveSection(STARTED, CHECKPOINT)  # the rates come before the dates
         header.setSortIndicatorClearable(True)
         self.row_chosen.connect(lambda _: self.run_chosen.emit(self.run))
         self.doubleClicked.connect(self._on_double_clicked)
-
-    def fit(self) -> None:
-        """Give the names what the others leave, and first of all the room of the dates."""
-        self.setColumnHidden(STARTED, self.viewport().width() < theme.px(_DATED))
-        super().fit()
 
     def set_runs(self, runs: Sequence[PastRun], marks: Mapping[Path, int]) -> None:
         """Show other runs, and which of them are compared; the one that was selected stays so."""

@@ -10,9 +10,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ml_core.data.specs import ImageSpec, PathText
-from ml_core.jobs.scan import ScanSettings
-from ml_core.jobs.specs import CleanSpec, JobSpec
+from ml_core.jobs.scan import SCAN_SPEC, ScanSettings, ScanSpec
+from ml_core.jobs.specs import CleanSpec, JobSpec, read_spec_file
 from ml_core.options import option
+from ml_core.reading.errors import InputError
 
 TITLE = "Clean it"
 AUTO_FILE = "auto.json"
@@ -56,6 +57,25 @@ class AutoSpec(JobSpec):
     )  # fmt: skip
     preset: str = Field(default="default", max_length=60)
     proof_images: int | None = Field(default=None, ge=2, lt=2**31)
+
+
+def scan_of(spec: AutoSpec) -> ScanSpec:
+    """The scans of a chain, with settings and pictures of the one that was there.
+
+    Raises
+    ------
+    InputError
+        If there are no pictures to scan on.
+    """
+    base, settings = spec.base, spec.scan
+    images = spec.scan_images or base.images or base.test_images or base.training_images
+    if spec.scanned is not None and (path := Path(spec.scanned) / SCAN_SPEC).exists():
+        settings = earlier = read_spec_file(path, ScanSpec)
+        images = earlier.images
+    if images is None:
+        raise InputError("There are no pictures to scan on: choose images to measure on.")
+    fields = settings.model_dump(include=set(ScanSettings.model_fields))
+    return base.to(ScanSpec, images=images, **fields)
 
 
 def round_title(folder: Path) -> str:

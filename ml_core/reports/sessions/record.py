@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ml_core.data.labels import label_sets
-from ml_core.data.specs import ImageSpec, PathText
+from ml_core.data.readers.shards import is_pattern
+from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.reports.record import SESSION_FILE as SESSION_FILE
 
 SESSION_SUFFIX = ".session"
@@ -92,6 +94,8 @@ class SavedSession(_Saved):
         not on the canvas, empty before the first flip, and its digest.
     target
         Name of the class that the trigger aims at.
+    pairs
+        The user's own training pairs; None for the demo's, or none.
     station, layout
         The page on show, and the window's docks in base64.
     run, runs, scans
@@ -123,6 +127,7 @@ class SavedSession(_Saved):
     other_slot: Literal["", "A", "B"] = ""
     other_trigger: Digest = ""
     target: str = Field(default="", max_length=1000)
+    pairs: PairSpec | None = None
     station: str = Field(default="studio", pattern=r"^[a-z_]{1,40}$")
     layout: str = Field(default="", max_length=100_000)
     run: PathText = ""
@@ -156,6 +161,8 @@ class SavedSession(_Saved):
                 (self.cleaned.donor, "donor of the cleaned checkpoint"),
             ]
         named += [(self.reference, "reference"), (self.trusted, "clean reference")]
+        pairs = {} if self.pairs is None else self.pairs.paths
+        named += [(_place(path), "training pairs") for path in pairs.values()]
         named += [(path, "run") for path in (self.run, *self.runs)]
         named += [(path, "scan") for path in self.scans]
         outside: dict[str, str] = {}
@@ -187,6 +194,15 @@ class SavedSession(_Saved):
             changed = {name: at(getattr(cleaned, name)) for name in ("checkpoint", "donor")}
             lost = any(getattr(cleaned, name) and not path for name, path in changed.items())
             cleaned = None if lost else cleaned.model_copy(update=changed)
+        pairs = self.pairs
+        if pairs is not None:
+            changed = {
+                name: path.replace(_place(path), at(_place(path)), 1)
+                for name, path in pairs.paths.items()
+                if at(_place(path))
+            }
+            whole = len(changed) == len(pairs.paths)  # else poisoned pairs could come back
+            pairs = pairs.model_copy(update=changed) if whole else None
         labels = at(self.label_set)
         named = ("checkpoint", "donor", "reference", "trusted", "run")
         return self.model_copy(
@@ -194,6 +210,7 @@ class SavedSession(_Saved):
                 **{name: at(getattr(self, name)) for name in named},
                 "images": images,
                 "cleaned": cleaned,
+                "pairs": pairs,
                 "label_set": labels if labels or not self.label_set else "demo",
                 "templates": self.templates if labels or not self.label_set else (),
                 "runs": all_at(self.runs),
@@ -210,3 +227,8 @@ class SavedSession(_Saved):
         if cleaned is not None:
             fields["cleaned"] = cleaned.model_copy(update={"shown": False})
         return self.model_copy(update=fields)
+
+
+def _place(path: str) -> str:
+    """What lies on the disk: of a pattern of shards, the folder."""
+    return os.path.dirname(path) if is_pattern(path) else path

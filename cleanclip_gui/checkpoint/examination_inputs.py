@@ -1,0 +1,97 @@
+"""What an examination would use: pictures and reference, with the way to choose others."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QGridLayout, QMenu, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.checkpoint.examining import chosen_pictures, chosen_reference
+from cleanclip_gui.commands import Actions
+from cleanclip_gui.session import Session, ShownCheckpoint
+from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.text import count_text, plain
+from ml_core.data.specs import ImageSpec
+from ml_core.jobs.demo import twin_for
+from ml_core.jobs.examination import Examination
+
+_IMAGES = ("file.images_folder", "file.images_table", "file.images_file", "file.images_back")
+_NEAREST = "None: a known file that is near"
+
+
+class ExaminationInputs(QWidget):
+    """Two lines; ``reference_wanted`` asks for another reference.
+
+    ``spare`` is the part of the width that stays empty, beside 1 for the values.
+    """
+
+    reference_wanted = Signal()
+
+    def __init__(self, actions: Actions, spare: int = 0) -> None:
+        super().__init__()
+        self._actions = actions
+        self.pictures, self.reference = Label("", wrap=True), Label("", wrap=True)
+        self.change_pictures = push_button(
+            "Change…", self._offer_pictures, name="Change the pictures", look="quiet flush"
+        )
+        self.change_reference = push_button(
+            "Change…", self.reference_wanted, name="Change the reference", look="quiet flush"
+        )
+        lines = (
+            ("Pictures", self.pictures, self.change_pictures),
+            ("Reference", self.reference, self.change_reference),
+        )
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(theme.SPACE_S)
+        grid.setVerticalSpacing(theme.SPACE_XS)
+        for number, (title, value, button) in enumerate(lines):
+            for place, part in enumerate((Label(title, "subtle"), value, button)):
+                grid.addWidget(part, number, place)
+        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(3, spare)
+
+    def show_inputs(self, path: str, model: ShownCheckpoint | None, session: Session) -> None:
+        """Show what an examination of a checkpoint would use; see `examination_of`."""
+        images = session.images
+        pictures = "Built-in drawings"
+        if images is not None:
+            pictures = f"{plain(images.name, 80)} · {count_text(images.n)}"
+        self.pictures.setText(pictures)
+        reference = chosen_reference(path, model, session)
+        twin = "" if reference else twin_for(Path(path))
+        named = plain(Path(reference).name, 80) if reference else _NEAREST
+        self.reference.setText("The demo's clean twin" if twin else named)
+
+    def _offer_pictures(self) -> None:
+        menu, button = QMenu(self), self.change_pictures
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.addActions([self._actions.by_id[name] for name in _IMAGES])
+        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+
+
+def measured_on(record: Examination, path: str, model: ShownCheckpoint, session: Session) -> str:
+    """On what an examination measured, if something else is chosen now; else empty."""
+    spec, reference = record.spec, chosen_reference(path, model, session)
+    before = None if spec.reference is None else os.path.abspath(spec.reference)
+    others = ["other pictures"] if spec.images != chosen_pictures(session) else []
+    if before != reference:
+        others.append("no reference" if reference is None else "another reference")
+    if not others or not record.looked_at:
+        return ""
+    beside = "without a chosen reference"
+    if before is not None:
+        beside = f"beside {plain(Path(before).name, 80)}"
+    are = "are" if "other pictures" in others else "is"
+    return (
+        f"Measured on {_pictures(spec.images)}, {beside}; {' and '.join(others)} {are} chosen now."
+    )
+
+
+def _pictures(spec: ImageSpec | None) -> str:
+    if spec is None:
+        return "the built-in drawings"
+    return f"the demo's pictures ({spec.split})" if not spec.path else plain(Path(spec.path).name)
