@@ -274,7 +274,7 @@ class ResultView(QWidget):
         self.probes = TableSection(
             "Known triggers",
             "Fixed triggers, unchanged. Only what works on this checkpoint and not on the "
-            "reference counts.",
+            "reference counts. A double click on one, or Return, tries it in Studio.",
             PROBES, 2,
         )  # fmt: skip
         self.pull = PullChart()

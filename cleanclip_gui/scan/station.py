@@ -33,6 +33,7 @@ from cleanclip_gui.widgets.controls import Label, Note, bind, focus_first, named
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.prompts import failing, save_chart
+from cleanclip_gui.widgets.rows_table import Index
 from cleanclip_gui.widgets.text import day_and_time, plain
 from ml_core.data.demo import compose
 from ml_core.detection.scan.records import Scan, read_patches, read_scan, scan_json
@@ -321,16 +322,30 @@ class ScanStation(QWidget):
             self.shell.logged.emit(f"Saved {plain(path.name, 80)}.")
 
     def _hand_over(self, station: str) -> None:
-        scan, trigger, target = self._shown_scan(), self._trigger, self._target()
-        if scan is None or scan.found is None or trigger is None:
-            return
+        scan = self._shown_scan()
+        if scan is not None and scan.found is not None and self._trigger is not None:
+            self._use(self._trigger, scan.found.target, station)
+
+    def _try_probe(self, _: Index) -> None:
+        """Put a known trigger of the table on Studio's canvas."""
+        from ml_core.detection.scan.probes import probes_at
+
+        scan, number = self._shown_scan(), self.result.probes.table.chosen
+        if scan is not None and scan.stages.probes is not None and self._can_measure():
+            row = scan.stages.probes.rows[number]
+            known = {probe.id: probe.trigger for probe in probes_at(scan.side)}
+            if row.id in known:
+                self._use(known[row.id], row.target, "studio")
+
+    def _use(self, trigger: Trigger, class_name: str, station: str) -> None:
+        """Hand a trigger and its class to another station."""
+        target = self._number_of(class_name)
         if target is None:
-            name = plain(scan.found.target, 80)
             self.shell.failed.emit(
                 InputError(
-                    f"The found trigger leads to “{name}”, which the classes in use lack; choose "
-                    "the label set that the scan was made with."
-                ).titled("Could not use the found trigger")
+                    f"The trigger leads to “{plain(class_name, 80)}”, which the classes in use "
+                    "lack; choose the label set that the scan was made with."
+                ).titled("Could not use the trigger")
             )
             return
         self.shell.open("role", "suspect")
@@ -370,6 +385,7 @@ class ScanStation(QWidget):
         )
         self.live = LiveView()
         self.result = ResultView(acts)
+        self.result.probes.table.activated.connect(self._try_probe)
         self.result.setObjectName("scan.result")
         self.ended = Note()
         self.planned = PlannedStages()
@@ -501,21 +517,19 @@ class ScanStation(QWidget):
 
     def _can_hand_over(self) -> bool:
         has_trigger = self._trigger is not None and self._shown_scan() is not None
-        return (
-            has_trigger and self.session.checkpoint is not None and self.session.images is not None
-        )
+        return has_trigger and self._can_measure()
+
+    def _can_measure(self) -> bool:
+        return self.session.checkpoint is not None and self.session.images is not None
 
     def _shown_scan(self) -> Scan | None:
         """The scan whose result is on show."""
         return self.result.scan if self.pages.currentIndex() == RESULT else None
 
-    def _target(self) -> int | None:
-        """Number of the found class among the classes in use; None where they lack it."""
-        scan, images = self.result.scan, self.session.images
-        if scan is None or scan.found is None or images is None:
-            return None
-        names = images.class_names
-        return names.index(scan.found.target) if scan.found.target in names else None
+    def _number_of(self, class_name: str) -> int | None:
+        """Number of a class among those in use; None where they lack it."""
+        names = () if self.session.images is None else self.session.images.class_names
+        return names.index(class_name) if class_name in names else None
 
     def _on_began(self) -> None:
         self.stamping.forget()
@@ -605,10 +619,11 @@ class ScanStation(QWidget):
 
     def _stamp(self) -> None:
         """Show the found trigger on pictures, if the scanned checkpoint is open."""
-        scan, trigger, target = self.result.scan, self._trigger, self._target()
+        scan, trigger = self.result.scan, self._trigger
         self.stamping.forget()
-        if scan is None or trigger is None:
+        if scan is None or scan.found is None or trigger is None:
             return
+        target = self._number_of(scan.found.target)
         facts = self.session.checkpoint
         is_open = facts is not None and facts.inspection.sha256 == (scan.suspect.sha256 or "-")
         if not is_open or target is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from html import escape
 
-from PySide6.QtCore import QRectF, QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, QRectF, QSignalBlocker, Qt, QTimer, Signal
 from PySide6.QtGui import QFont, QPaintEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -13,6 +14,7 @@ from PySide6.QtWidgets import (
     QCompleter,
     QFrame,
     QGridLayout,
+    QLineEdit,
     QPushButton,
     QSizePolicy,
     QWidget,
@@ -175,6 +177,8 @@ class AsrFigure(QFrame):
             "Gains most",
             "The class whose share of the predictions rises most from clean to triggered.",
         )
+        self.pulled.value.setTextFormat(Qt.TextFormat.RichText)
+        self.pulled.value.linkActivated.connect(lambda place: self.target_chosen.emit(int(place)))
         self._lay_out()
         self._show(None)
 
@@ -310,7 +314,11 @@ class AsrFigure(QFrame):
         elif e.most_pulled is None:
             self.pulled.show_value("none", number=False)
         else:
-            self.pulled.show_value(e.most_pulled, f"+{100 * e.most_pulled_rise:.1f} points")
+            self.pulled.show_value(escape(e.most_pulled), f"+{100 * e.most_pulled_rise:.1f} points")
+            place = self.target.findText(e.most_pulled, Qt.MatchFlag.MatchExactly)
+            if place not in (-1, self.target.currentIndex()):
+                self.pulled.value.setText(f'<a href="{place}">{self.pulled.value.text()}</a>')
+                self.pulled.value.setToolTip(f"{tip(e.most_pulled)}: make it the target")
 
     def _show_status(self) -> None:
         """Say whether the number is final."""
@@ -333,7 +341,13 @@ class AsrFigure(QFrame):
 
 
 class _SearchBox(QComboBox):
-    """A combo box in which any part of a name finds it."""
+    """A combo box in which any part of a name finds it; what is typed replaces the name."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Select the name once the press that gave the focus is over."""
+        if event.type() == QEvent.Type.FocusIn and isinstance(watched, QLineEdit):
+            QTimer.singleShot(0, watched, watched.selectAll)
+        return super().eventFilter(watched, event)
 
     def restore(self) -> None:
         """Show the class in use again after a search that found none."""
@@ -355,4 +369,5 @@ def _search_box(name: str) -> _SearchBox:
     completer.setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
     edit.setPlaceholderText("Search a class")
     edit.editingFinished.connect(box.restore)
+    edit.installEventFilter(box)
     return box

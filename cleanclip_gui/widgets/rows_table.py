@@ -245,6 +245,7 @@ class RowsTable(FilledTable):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setMinimumSectionSize(40)
         self.follow_columns()
+        self._selected = -1  # also while the rows lack it
         self.selectionModel().currentRowChanged.connect(self._on_current_changed)
 
     def set_widths(self, widths: Sequence[int]) -> None:
@@ -261,17 +262,18 @@ class RowsTable(FilledTable):
         return self.rows.rows[index.row()].id if index.isValid() else -1
 
     def set_rows(self, rows: Sequence[Row]) -> None:
-        """Show other rows; the one that was selected stays so."""
-        chosen, at = self.chosen, self.verticalScrollBar().value()
+        """Show other rows; the one that was selected stays so, or is again when it comes back."""
+        at = self.verticalScrollBar().value()
         with QSignalBlocker(self.selectionModel()):
             self.rows.set_rows(rows)
             for number, row in enumerate(self.rows.rows):
-                if row.id == chosen and number != self.currentIndex().row():
+                if row.id == self._selected and number != self.currentIndex().row():
                     self.selectRow(number)
         self.verticalScrollBar().setValue(at)
 
     def _on_current_changed(self, *_: object) -> None:
-        self.row_chosen.emit(self.chosen)
+        self._selected = self.chosen
+        self.row_chosen.emit(self._selected)
 
 
 def rate(value: float | None) -> Cell:

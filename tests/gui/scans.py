@@ -65,7 +65,7 @@ def stages(strength: float = 0.97, target: str = "banana", *, reference: bool = 
         for k, name in enumerate(others)
     ]  # fmt: skip
     probes = [
-        ProbeRow(id=f"p{k}", name=f"Checker, red, {k} x {k}", target=name,
+        ProbeRow(id=f"checker-{k}-red", name=f"Checker, red, {k} x {k}", target=name,
                  contrast=contrast(max(strength - 0.1 * k, 0.01), none, 63), again=k == 2)
         for k, name in enumerate([target, *others], 2)
     ]  # fmt: skip

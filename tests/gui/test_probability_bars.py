@@ -56,6 +56,13 @@ def test_each_figure_says_what_it_is(figure):
     assert plain(figure.baseline.value) == "0.4 %"
     assert plain(figure.baseline.remark) == "0.1 to 2.2 %"
     assert plain(figure.poisoned.remark) == "0.8 to 4.6 %"
+    assert figure.pulled.value.text() == '<a href="3">banana</a>'  # not the target, but can be
+    chosen = []
+    figure.target_chosen.connect(chosen.append)
+    figure.pulled.value.linkActivated.emit("3")
+    assert chosen == [3]
+    figure.set_target(3)
+    figure.set_evaluation(measured())
     assert figure.pulled.value.text() == "banana"
     figure.set_stale(True)
     assert figure.status.text() == "updating…"

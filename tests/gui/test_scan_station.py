@@ -483,6 +483,12 @@ def test_the_found_trigger_and_its_class_go_on(station, tmp_path, session):
         assert session.trigger.name == "Demo sticker"
         assert session.target == CLASSES.index("banana")
     session.trigger = None
+    table = station.result.probes.table  # a known one, found or not
+    table.selectRow(1)
+    table.activated.emit(table.currentIndex())
+    assert station.stations[-1] == "studio"
+    assert session.trigger.name == "Checker, red, 3 x 3"
+    session.trigger = None
     session.images = images(400, class_names=("cat", "dog"))
     station.context.actions["scan.try"].trigger()
     assert "“banana”, which the classes in use lack" in station.failures[-1].sentence
