@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
-    from tests.warm import Warm
+    from tests.warm import Program, Warm
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -71,6 +73,27 @@ def warm_torch() -> Iterator[Warm]:
 
     warm = Warm("torch", "open_clip", "ml_core.jobs.clean.run")
     yield warm
+    warm.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_verifier() -> Iterator[None]:
+    """Bundles are checked from an interpreter that has its modules loaded, which take a second."""
+    from ml_core.reading.examine import environment
+    from ml_core.reports.verify import confined
+    from tests.warm import Warm
+
+    module, own = "ml_core.reports.verify.worker", {"OPENBLAS_NUM_THREADS": "1"}
+    warm = Warm(module, environment=environment() | own)
+
+    @functools.wraps(confined.start)
+    def start() -> Program:
+        environs = environment() | own
+        return warm.start(module, stderr=subprocess.PIPE, session=True, environment=environs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(confined, "start", start)
+        yield
     warm.close()
 
 

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _few_climbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adversaries grow hardly at all: no test is about how far they get."""
+    if adversaries := sys.modules.get("ml_core.cleaning.adversaries"):
+        monkeypatch.setattr(adversaries, "_DIRECTION_CLIMBS", 2)
+        monkeypatch.setattr(adversaries, "_PATCH_CLIMBS", 2)
 
 
 @pytest.fixture
