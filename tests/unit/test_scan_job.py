@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.cleaning.recipes import explain
 from ml_core.cli.app import run_command
 from ml_core.data.demo import compose
 from ml_core.data.specs import ImageSpec
@@ -34,7 +32,7 @@ from ml_core.detection.scan.records import (
 from ml_core.events import Control, Done, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, ScanSettings, ScanSpec
+from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, ScanSpec
 from ml_core.jobs.scan import run as job
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.unit.draining import done_of, events_of, finished
@@ -272,12 +270,6 @@ def test_what_cannot_be_scanned_is_told_in_a_sentence(tmp_path, noise, tiny_chec
         assert done.status == "failed"
         assert sentence in done.error, done.error + done.details
         assert done.error_code != "internal"
-
-
-def test_too_few_pictures_to_measure_on_are_refused_in_the_record():
-    with pytest.raises(ValidationError) as refused:
-        ScanSettings(held_out=64)
-    assert explain(refused.value) == "held_out should be greater than or equal to 128, not 64."
 
 
 def test_the_estimate_counts_and_searches_nothing(tmp_path):
