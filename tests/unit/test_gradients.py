@@ -46,8 +46,7 @@ def _taken(method):
 
 
 @pytest.mark.parametrize(
-    ("method", "half"),
-    [("cleanclip", False), ("cleanclip", True), ("supervised", False)],
+    ("method", "half"), [("cleanclip", False), ("cleanclip", True), ("supervised", False)]
 )
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 def test_chunks_give_the_gradients_of_the_whole_batch(kind, method, half, tiny_model):

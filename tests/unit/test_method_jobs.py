@@ -24,9 +24,7 @@ from ml_core.triggers import demo_trigger, save_trigger
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
-OWN: dict[str, dict[str, Any]] = {
-    "interpolate": {"alpha": 0.25},
-}
+OWN: dict[str, dict[str, Any]] = {"interpolate": {"alpha": 0.25}}
 
 
 def _spec(method, source, folder, **changes):
