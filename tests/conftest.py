@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
-    from tests.warm import Warm
+    from tests.warm import Program, Warm
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -21,13 +23,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 TINY_CONFIG: dict[str, Any] = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32},
-    "text_cfg": {
-        "context_length": 16,
-        "vocab_size": 49408,
-        "width": 16,
-        "heads": 2,
-        "layers": 2,
-    },
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
 }
 
 
@@ -65,12 +61,40 @@ def _own_home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this run of the suite see."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
 def warm_torch() -> Iterator[Warm]:
     """Starts programs that need torch and the jobs, which it has loaded."""
     from tests.warm import Warm
 
     warm = Warm("torch", "open_clip", "ml_core.jobs.clean.run")
     yield warm
+    warm.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_verifier() -> Iterator[None]:
+    """Bundles are checked from an interpreter that has its modules loaded, which take a second."""
+    from ml_core.reading.examine import environment
+    from ml_core.reports.verify import confined
+    from tests.warm import Warm
+
+    module, own = "ml_core.reports.verify.worker", {"OPENBLAS_NUM_THREADS": "1"}
+    warm = Warm(module, environment=environment() | own)
+
+    @functools.wraps(confined.start)
+    def start() -> Program:
+        environs = environment() | own
+        return warm.start(module, stderr=subprocess.PIPE, session=True, environment=environs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(confined, "start", start)
+        yield
     warm.close()
 
 

@@ -124,9 +124,8 @@ class Warm:
             if kind == subprocess.PIPE:
                 out, into = os.pipe()
                 mine, other = (out, into) if reads else (into, out)
-                buffering = -1 if text else 0
                 mode = ("r" if reads else "w") + ("" if text else "b")
-                ours.append(open(mine, mode, buffering))  # noqa: SIM115
+                ours.append(open(mine, mode))  # noqa: SIM115
                 theirs.append(other)
             else:
                 ours.append(None)

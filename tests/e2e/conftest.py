@@ -16,10 +16,19 @@ from cleanclip_gui.jobs import runner
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.window.main_window import MainWindow
+from ml_core.paths import cache_dir
 from tests.gui.conftest import _look, _no_leaks
 from tests.warm import Program, Warm
 
 __all__ = ["_look", "_no_leaks"]
+
+
+@pytest.fixture(autouse=True)
+def _class_texts(shared_folder: Path) -> None:
+    """What any of these tests embedded of the demo's classes: each file is known by its content."""
+    kept = shared_folder / "class-texts"
+    kept.mkdir(exist_ok=True)
+    (cache_dir() / kept.name).symlink_to(kept)
 
 
 @pytest.fixture

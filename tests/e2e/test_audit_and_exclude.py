@@ -9,6 +9,7 @@ from cleanclip_gui.clean.audit.gallery import mark_rect
 from cleanclip_gui.clean.job import make_job
 from ml_core.cleaning.presets import preset
 from ml_core.data.pairs import open_pairs
+from ml_core.data.specs import ImageSpec
 from ml_core.paths import resource
 from tests.gui.shell_fakes import Answers
 from tests.unit.planted_pairs import TARGET, PlantedPairs
@@ -23,6 +24,8 @@ def test_planted_pairs_are_found_excluded_and_left_out(qtbot, window, tmp_path):
     folder.mkdir()
     planted = PlantedPairs.among(PAIRS, PLANTED)
     table = planted.write(folder)
+    images = ImageSpec(kind="demo", split="test", n=48)
+    window.context.shell.open("images", images, "demo", None)
     window.open_path(str(resource("demo", "poisoned.safetensors")))
     qtbot.waitUntil(lambda: window.session.images is not None, timeout=LOAD_MS)
     qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=LOAD_MS)

@@ -89,10 +89,10 @@ def save_by_name(qtbot, keys: Keyboard, path: Path) -> None:
 
 def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch):
     monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 100)  # fewer pictures to wait for
-    some = partial(ImageSpec, n=720)
+    some = partial(ImageSpec, n=360)
     monkeypatch.setattr("cleanclip_gui.window.main_window.ImageSpec", some)
     session, keys = window.session, Keyboard(window)
-    small = ScanSettings(stages=("probes", "patches"), starts=2, search=64, held_out=128)
+    small = ScanSettings(stages=("probes",), search=64, held_out=128)
     monkeypatch.setattr(
         "cleanclip_gui.checkpoint.station.examination_of",
         lambda *args: examination_of(*args).model_copy(update={"scan": small}),

@@ -42,15 +42,20 @@ def images(tmp_path: Path) -> str:
     return str(tmp_path / "images")
 
 
-def test_every_command_of_the_readme_does_its_work(images, tmp_path, capsys, monkeypatch):
+def test_every_command_of_the_readme_does_its_work(
+    images, tiny_checkpoint, tmp_path, capsys, monkeypatch
+):
+    """What only has to come to its end is done with a tiny model."""
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.MOST", 32)  # pairs to rank
     model, twin = (str(resource("demo", f"{n}.safetensors")) for n in ("poisoned", "clean_twin"))
+    tiny = str(tiny_checkpoint)
     trigger = str(tmp_path / "t2.json")
     own = published("T2", 64)
     assert own.canvas != "model", "the trigger must be one on a canvas of its own"
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join([TARGET, *(c for c in demo_classes() if c != TARGET)][:20]))
-    recipe = str(write_recipe(small_recipe(method="mmcl", **FEW), tmp_path / "recipe.json"))
+    careful = small_recipe(method="mmcl", lr=5e-5, **FEW)
+    recipe = str(write_recipe(careful, tmp_path / "recipe.json"))
     at = {name: str(tmp_path / name) for name in ("cleaned", "bench", "demo", "audit", "scan")}
     attack = ["--trigger", "T2", "--target", TARGET]
     stamped = ["--trigger", trigger, "--target", TARGET]
@@ -77,38 +82,38 @@ def test_every_command_of_the_readme_does_its_work(images, tmp_path, capsys, mon
     run("key", "new")
     signature = run("sign", str(tmp_path / "plain.safetensors"))["signature"]
     assert Path(signature).is_file()
-    run("doctor", model, "--n", "20")
+    run("doctor", tiny, "--n", "20")
     assert run("evaluate", model, *on, *attack)["trigger_name"] == own.name
     run("explain", model, "-o", str(tmp_path / "map.png"), *on, *attack)
-    few = ("--stages", "patches", "--starts", "2", "--search", "16", "--held-out", "128")
+    few = ("--stages", "probes", "--search", "16", "--held-out", "128")
     found = run("scan", model, "-o", at["scan"], *few, expected=1)  # as scanners say it
     assert found["judgement"]["target"] == "banana"
     assert run("examine", model, "--minutes", "0.05", expected=1)["target"] == "banana"
-    run("audit", model, "-o", at["audit"], "--n", "64")
+    run("audit", tiny, "-o", at["audit"], "--n", "64")
     run("recipes", "list")
-    run("clean", model, "-o", at["cleaned"], "--recipe", recipe, *tests, *stamped)
+    run("clean", tiny, "-o", at["cleaned"], "--recipe", recipe, *tests, *stamped)
     proved = run("prove", at["cleaned"], "--steps", "1", "--other-labels", str(labels))
     rows = proved["holdouts"]["rows"]
     assert {row["group"] for row in rows} >= {"itself", "moved", "other triggers", "retrieval"}
     assert proved["rebound"]["rates"]
     evidence = str(tmp_path / "demo.evidence")
     assert run("report", at["cleaned"], "-o", evidence)["claims"]
-    verified = run("verify", evidence, "--checkpoint", model, "--sample", "8")
+    verified = run("verify", evidence, "--checkpoint", tiny, "--sample", "8")
     assert not [one for one in verified["checks"] if one["state"] == "fails"]
     rules = tmp_path / "policy.toml"
-    rules.write_text('[file]\nallow = ["loads"]\n[accuracy]\nat_least = 0.5\n')
-    gated = run("gate", model, "--policy", str(rules), "--evidence", evidence)
+    rules.write_text('[file]\nallow = ["loads"]\n[accuracy]\nat_least = 0.0\n')
+    gated = run("gate", tiny, "--policy", str(rules), "--evidence", evidence)
     assert [rule["source"] for rule in gated["files"][0]["rules"]] == ["file", "file", "bundle"]
     benched = run(
-        "bench", recipe, "-o", at["bench"], "--checkpoint", model, "--holdouts", "--no-rebound",
+        "bench", recipe, "-o", at["bench"], "--checkpoint", tiny, "--holdouts", "--no-rebound",
         "--other-labels", str(labels), *tests, *stamped,
     )  # fmt: skip
     (run_of_bench,) = benched["rows"]
     assert run_of_bench
     ramp = ("--method", "mmcl", "--steps", "10", "--points", "2", "--batch-size", "8")
-    assert run("rates", model, *ramp, "-o", str(tmp_path / "rates"), *on, *stamped)["rows"]
+    assert run("rates", tiny, *ramp, "-o", str(tmp_path / "rates"), *on, *stamped)["rows"]
     looked = run(
-        "search", model, "-o", str(tmp_path / "search"), "--methods", "mmcl", "--rates", "0.1",
+        "search", tiny, "-o", str(tmp_path / "search"), "--methods", "mmcl", "--rates", "0.1",
         "--minutes", "0.05", "--batch-size", "8", "--canary-steps", "1", *on, *stamped,
         expected=3,
     )  # fmt: skip

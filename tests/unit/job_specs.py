@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.examination import ExamineSpec
 from ml_core.jobs.measurement import MeasurementSpec
@@ -22,7 +23,7 @@ from ml_core.jobs.plant import CurveSpec, PlantSpec
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import RateSpec
 from ml_core.jobs.report import ReportSpec
-from ml_core.jobs.scan import ScanSettings, ScanSpec
+from ml_core.jobs.scan import ScanSettings, ScanSpec, Stage
 from ml_core.jobs.search import SearchSpec
 from ml_core.jobs.search.canary_spec import CanarySettings
 from ml_core.jobs.specs import BenchSpec
@@ -143,6 +144,19 @@ def _measurement(source: Path, folder: Path) -> MeasurementSpec:
         checkpoint=str(source), images=ImageSpec(n=24), trigger=_trigger(folder), target=2,
         output_dir=str(folder / "out"), **_HERE,
     )  # fmt: skip
+
+
+DEMO_STAGES: tuple[Stage, ...] = ("pull", "probes", "patches", "words", "swap", "weights")
+
+
+def demo_scan(out: Path, **changes: Any) -> ScanSpec:
+    """The demo's poisoned model beside its twin, with few pictures."""
+    asked = {
+        "checkpoint": str(demo_checkpoint()), "reference": str(demo_checkpoint(twin=True)),
+        "images": ImageSpec(), "search": 32, "held_out": 128, "starts": 5,
+        "stages": ("patches",), "output_dir": str(out),
+    }  # fmt: skip
+    return ScanSpec(**(asked | _HERE | changes))
 
 
 _PLACE = tempfile.TemporaryDirectory()

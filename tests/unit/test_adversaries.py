@@ -19,7 +19,6 @@ from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control
 from tests.unit.draining import drain, losses_of, metrics_of
-from tests.unit.small_jobs import few_climbs
 
 CPU = torch.device("cpu")
 WIDTH = 16
@@ -28,11 +27,6 @@ SMALL = {
     "warmup_steps": 0, "eval_every": 0, "save_every": 0, "precision": "fp32",
     "batch_norm": "frozen",
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _short(monkeypatch):
-    few_climbs(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from ml_core.evaluation.attribution import (
-    attention_map,
-    attribute,
-    grad_cam,
-    methods,
-    occlusion,
-)
+from ml_core.evaluation.attribution import attention_map, attribute, grad_cam, methods, occlusion
 from ml_core.evaluation.attribution_records import save_attribution
 from ml_core.evaluation.scorer import Subject
 from ml_core.model import ClipModel, Preprocess, build_model

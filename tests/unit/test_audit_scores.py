@@ -10,14 +10,7 @@ import torch
 from torch.nn import functional
 
 from ml_core.detection.embed_pairs import EncodedPairs
-from ml_core.detection.neighbours import (
-    LARGEST_LID,
-    dao,
-    density,
-    lid,
-    nearest,
-    slof,
-)
+from ml_core.detection.neighbours import LARGEST_LID, dao, density, lid, nearest, slof
 from ml_core.evaluation.embedding_cache import EmbeddingStore
 from tests.unit.fake_pictures import FakePairs
 

@@ -11,13 +11,7 @@ from PIL import Image
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
 from ml_core.cleaning.augment import augment_images, autoaugment
-from ml_core.data.eda import (
-    augment,
-    augment_all,
-    replace_synonyms,
-    swap_words,
-    synonyms,
-)
+from ml_core.data.eda import augment, augment_all, replace_synonyms, swap_words, synonyms
 
 CAPTION = "A large dog sits on the sofa, beside a small red ball."
 PLAIN = "a large dog sits on the sofa beside a small red ball"

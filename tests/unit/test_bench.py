@@ -11,10 +11,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.recipes import fitted_budget
 from ml_core.cleaning.tradeoff import Curve, Limits, Point
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
+from ml_core.jobs.demo import pretraining_at
+from ml_core.jobs.proofs import ReboundSpec
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import BenchSpec, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
@@ -94,14 +97,6 @@ def test_a_job_that_cannot_start_draws_no_curve_of_an_earlier_one(one):
     assert chart.read_bytes() == before
     assert done_of(refused, overwrite=True).result["rows"][0]["status"] == "failed"
     assert "<polyline" not in chart.read_text("utf-8")
-
-
-def test_the_rebound_test_follows_the_pretraining_of_the_checkpoint(one):
-    (Path(one.base.checkpoint).parent / "params.txt").write_text("lr: 0.0008\n")
-    done = done_of(one.model_copy(update={"rebound": True, "rebound_steps": 1}))
-    assert done.result["rows"][0]["rebound_max_asr"] is not None
-    proof = json.loads((Path(one.jobs()[0].output_dir) / "rebound.json").read_text("utf-8"))
-    assert proof["peak_lr"] == 8e-4
 
 
 def test_an_earlier_runs_numbers_are_not_a_new_jobs(one):
@@ -192,23 +187,6 @@ def test_a_job_that_fails_is_a_row_and_the_others_run(one):
     assert second["ca"] is not None
 
 
-def _nobody_proves(job: CleanSpec, **_changes: object) -> None:
-    raise AssertionError("nobody waits for a proof")
-
-
-def test_a_stop_in_one_proof_begins_no_other(one, monkeypatch):
-    control = Control()
-
-    def stopped(asked: object, control: Control) -> Iterator[Event]:
-        control.stop()
-        yield Done("cancelled")
-
-    monkeypatch.setattr("ml_core.jobs.proofs.rebound.rebound", stopped)
-    monkeypatch.setattr("ml_core.jobs.chain.holdouts_of", _nobody_proves)
-    proven = one.model_copy(update={"rebound": True, "holdouts": True})
-    assert done_of(proven, control) == Done("cancelled")
-
-
 def test_a_stop_while_time_is_measured_begins_no_run(one):
     control = Control()
     for event in run_job(one.model_copy(update={"minutes": 0.01}), control):
@@ -218,21 +196,38 @@ def test_a_stop_while_time_is_measured_begins_no_run(one):
     assert not Path(one.jobs()[0].output_dir).exists()
 
 
-def test_a_result_that_cannot_be_proven_is_a_row(one, monkeypatch):
+def test_proofs_of_a_result_that_is_there(one, monkeypatch):
+    (Path(one.base.checkpoint).parent / "params.txt").write_text("lr: 0.0008\n")  # of pretraining
+    folder = Path(one.jobs()[0].output_dir)
+    done_of(one)
+    proven = one.model_copy(update={"rebound": True, "holdouts": True})
+    asked, control = [], Control()
+
+    def stopped(spec: ReboundSpec, control: Control) -> Iterator[Event]:
+        asked.append(spec)
+        control.stop()
+        yield Done("cancelled")
+
     def refuse(job: CleanSpec, **_changes: object) -> None:
         raise InputError("There is nothing to test.")
 
-    monkeypatch.setattr("ml_core.jobs.chain.rebound_of", refuse)
-    events, done = events_of(one.model_copy(update={"rebound": True}))
+    def nobody(job: CleanSpec, **_changes: object) -> None:
+        raise AssertionError("nobody waits for a proof")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ml_core.jobs.proofs.rebound.rebound", stopped)
+        patch.setattr("ml_core.jobs.chain.holdouts_of", nobody)
+        assert done_of(proven, control) == Done("cancelled")
+    (cleaned,) = (open_checkpoint(Path(spec.checkpoint)) for spec in asked)
+    assert pretraining_at(cleaned).rate == 8e-4  # which the rebound test follows
+    with monkeypatch.context() as patch:
+        patch.setattr("ml_core.jobs.chain.rebound_of", refuse)
+        events, done = events_of(one.model_copy(update={"rebound": True}))
     assert done.result["rows"][0]["ca"] is not None
     assert any(isinstance(e, Message) and "nothing to test" in e.text for e in events)
 
-
-def test_proofs_stand_in_the_row(one):
-    folder = Path(one.jobs()[0].output_dir)
-    done_of(one)
     _prove(folder)
-    row = done_of(one.model_copy(update={"rebound": True, "holdouts": True})).result["rows"][0]
+    row = done_of(proven).result["rows"][0]
     assert (row["rebound_max_asr"], row["stays_clean"]) == (0.25, False)
     assert (row["worst_holdout"], row["worst_holdout_asr"]) == ("moved: upper left", 0.5)
     _prove(folder, "a" * 64)  # of other weights

@@ -40,9 +40,7 @@ def test_a_frozen_program_is_its_own_reader():
     assert inspection["sandbox"]
 
 
-def test_the_verifier_of_a_frozen_program_may_read_its_modules(
-    monkeypatch,
-):
+def test_the_verifier_of_a_frozen_program_may_read_its_modules(monkeypatch):
     """They are an archive at the end of the program; some are read at their first use."""
     assert Path(sys.executable) not in set(_program())
     monkeypatch.setattr(sys, "frozen", True, raising=False)

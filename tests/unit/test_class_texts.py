@@ -7,10 +7,7 @@ import torch
 
 from ml_core.cache import ResultCache
 from ml_core.evaluation import zero_shot
-from ml_core.evaluation.zero_shot import (
-    cached_classifier,
-    known_classifier,
-)
+from ml_core.evaluation.zero_shot import cached_classifier, known_classifier
 from ml_core.model import ClipModel
 from ml_core.paths import cache_dir
 

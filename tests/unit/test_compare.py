@@ -10,9 +10,7 @@ import pytest
 import torch
 
 import ml_core.checkpoints.tensor_stats as stats
-from ml_core.checkpoints.compare import (
-    compare_checkpoints,
-)
+from ml_core.checkpoints.compare import compare_checkpoints
 from ml_core.reading import InputError, Inspection, inspect
 from tests.unit.draining import until_cancelled
 

@@ -23,14 +23,7 @@ from ml_core.jobs.demo import demo_checkpoint
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD
 from tests.unit.draining import drain, until_cancelled
-from tests.unit.layout_files import (
-    VIT,
-    assert_equal,
-    bare_safetensors,
-    contiguous,
-    lively,
-    theirs,
-)
+from tests.unit.layout_files import VIT, assert_equal, bare_safetensors, contiguous, lively, theirs
 
 N = 144
 """Images, of which a third shows one of the classes."""

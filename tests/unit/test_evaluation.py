@@ -20,10 +20,7 @@ from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
 from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.scores import score
-from ml_core.evaluation.zero_shot import (
-    probabilities,
-    zero_shot_classifier,
-)
+from ml_core.evaluation.zero_shot import probabilities, zero_shot_classifier
 from ml_core.reading.clip_config import CLIP_FIT, Preprocess
 from ml_core.reading.errors import InputError
 from ml_core.reading.resize import fit_to_canvas

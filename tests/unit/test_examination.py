@@ -21,12 +21,12 @@ from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import TITLES, ModelFacts
 from ml_core.events import Control, Finding, Message
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.examination import EXAMINATION_FILE, Examination, ExamineSpec, words
+from ml_core.jobs.examination import EXAMINATION_FILE, SCAN_FOLDER, Examination, ExamineSpec, words
 from ml_core.jobs.examination.kept import inputs_of, outdated
 from ml_core.jobs.examining import fitting
 from ml_core.jobs.gate import examination_source, kept_sources
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.scan import ScanSettings, ScanSpec
+from ml_core.jobs.scan import STAGES_FOLDER, ScanSettings, ScanSpec
 from ml_core.reading import examine
 from tests.gui.scans import scan
 from tests.unit.draining import done_of, events_of, finished
@@ -53,10 +53,12 @@ def _states(record: Examination) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def examined(tmp_path_factory: pytest.TempPathFactory) -> tuple[Examination, Path]:
-    """The demo's checkpoint, beside its twin, on the built-in pictures."""
+def examined(tmp_path_factory, demo_scan) -> tuple[Examination, Path]:
+    """The demo's checkpoint, beside its twin, on the built-in pictures; its scan goes on."""
     folder = tmp_path_factory.mktemp("examined")
-    return _examined(_spec(demo_checkpoint(), folder))
+    shutil.copytree(demo_scan[0] / STAGES_FOLDER, folder / SCAN_FOLDER / STAGES_FOLDER)
+    scan = SMALL.model_copy(update={"stages": ("pull", *SMALL.stages)})
+    return _examined(_spec(demo_checkpoint(), folder, scan=scan))
 
 
 def test_the_demo_is_one_sentence_with_what_it_stands_on(examined):
@@ -79,7 +81,7 @@ def test_the_demo_is_one_sentence_with_what_it_stands_on(examined):
 def test_again_it_is_there_at_once_and_not_for_another_file(examined, tmp_path):
     record, folder = examined
     copy = shutil.copy(demo_checkpoint(), tmp_path / "copy.safetensors")
-    events, done = events_of(_spec(Path(copy), folder))
+    events, done = events_of(_spec(Path(copy), folder, scan=record.spec.scan))
     assert done.result["headline"] == record.headline
     assert done.result["name"] == "copy.safetensors"
     assert [e.text for e in events if isinstance(e, Message)] == [
@@ -160,7 +162,8 @@ def test_the_loader_doctor_ends_with_the_minutes(tiny_checkpoint, tmp_path):
 
 def test_without_a_reference_known_triggers_are_not_judged_and_a_parent_is_asked_for(tmp_path):
     twin = demo_checkpoint(twin=True)
-    record, folder = _examined(_spec(twin, None))
+    few = SMALL.model_copy(update={"starts": 2})
+    record, folder = _examined(_spec(twin, None, scan=few))
     assert (record.verdict, record.advice) == ("nothing", "reference")
     assert record.headline == "Nothing found in this search."
     assert (_states(record)["known"], _states(record)["weights"]) == ("unknown", "skipped")
@@ -242,7 +245,7 @@ def test_without_a_reference_few_classes_or_no_labels_are_suspicious_at_most(cha
 def test_a_run_that_does_not_end_leaves_the_answer_and_takes_its_scan(tmp_path):
     """The finished record stays until the next one is done, with --clean or without."""
     source = Path(shutil.copy(demo_checkpoint(), tmp_path / "poisoned.safetensors"))
-    spec = _spec(source, None, minutes=60.0)
+    spec = _spec(source, None, minutes=60.0, scan=KNOWN)
     record, folder = _examined(spec)
     before = (folder / EXAMINATION_FILE).read_bytes()
     cleaning = spec.model_copy(update={"auto": SPECS["auto"](source, tmp_path)})

@@ -259,7 +259,8 @@ def test_a_file_that_takes_its_reader_over_says_nothing_about_the_next(tmp_path,
         )
         _server(monkeypatch, [sys.executable, "-c", server])
         monkeypatch.setattr(door, "END_SECONDS", 0.2)
-        with suppress(InputError):
+        with suppress(InputError), monkeypatch.context() as patch:
+            patch.setattr(door, "BASE_SECONDS", 2.0)
             assert examine(path).refused
         assert replace(examine(next_one), sandbox=None) == before
         (forker,) = door._idle

@@ -16,7 +16,6 @@ from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.speed import StepSpeed
 from ml_core.cleaning.step import cut_texts, forward, training_mode
 from tests.unit.draining import losses_of
-from tests.unit.small_jobs import few_climbs
 from tests.unit.tiny_models import batches, different, some_classes, tiny_vit, trained
 
 SMALL = {
@@ -47,8 +46,7 @@ def _taken(method):
 
 
 @pytest.mark.parametrize(
-    ("method", "half"),
-    [("cleanclip", False), ("cleanclip", True), ("supervised", False)],
+    ("method", "half"), [("cleanclip", False), ("cleanclip", True), ("supervised", False)]
 )
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 def test_chunks_give_the_gradients_of_the_whole_batch(kind, method, half, tiny_model):
@@ -151,8 +149,7 @@ def test_triggered_pictures_are_learnt_from_on_the_way_back_and_clean_ones_here(
         assert torch.allclose(mine, back[name] + clean[name], rtol=1e-3, atol=1e-5), name
 
 
-def test_a_step_takes_its_own_place_on_the_way_back(tiny_model, monkeypatch):
-    few_climbs(monkeypatch)
+def test_a_step_takes_its_own_place_on_the_way_back(tiny_model):
     recipe = make_recipe(SMALL | {"method": "unlearning", "way_back": 0.8})
     method, _ = _ready(tiny_model, recipe)
     with torch.no_grad():

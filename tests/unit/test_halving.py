@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from ml_core.cleaning.halving import (
-    CanaryScore,
-    Rung,
-    plan,
-    ranked,
-)
+from ml_core.cleaning.halving import CanaryScore, Rung, plan, ranked
 from ml_core.cleaning.tradeoff import Limits
 
 

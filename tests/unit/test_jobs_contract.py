@@ -28,7 +28,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger, save_trigger
 from tests.unit.draining import done_of, finished
 from tests.unit.job_specs import CANARIES, SMALL, folder_of
-from tests.unit.small_jobs import few_climbs, small_recipe, two_rounds
+from tests.unit.small_jobs import small_recipe, two_rounds
 
 KINDS = tuple(JOBS)
 STOPPED = (
@@ -68,7 +68,6 @@ Make = Callable[[str], BaseModel]
 def _short(monkeypatch):
     """A search of two rounds whatever this machine's speed, few steps, and few hold-outs."""
     two_rounds(monkeypatch)
-    few_climbs(monkeypatch)
 
     def small(method, _name, _pretraining):
         return small_recipe(method=method, eval_every=3, adversaries=1, adversary_steps=2)

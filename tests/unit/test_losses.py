@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.gradients import with_targets
-from ml_core.cleaning.losses import (
-    scale_of,
-    sigmoid_loss,
-)
+from ml_core.cleaning.losses import scale_of, sigmoid_loss
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.methods.supervised import new_head

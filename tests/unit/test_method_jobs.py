@@ -22,16 +22,9 @@ from ml_core.events import Message, Progress, Saved
 from ml_core.reports.measurement_files import read_measurement
 from ml_core.triggers import demo_trigger, save_trigger
 from tests.unit.draining import done_of, events_of, finished
-from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
+from tests.unit.small_jobs import small_recipe, small_spec
 
-OWN: dict[str, dict[str, Any]] = {
-    "interpolate": {"alpha": 0.25},
-}
-
-
-@pytest.fixture(autouse=True)
-def _short(monkeypatch):
-    few_climbs(monkeypatch)
+OWN: dict[str, dict[str, Any]] = {"interpolate": {"alpha": 0.25}}
 
 
 def _spec(method, source, folder, **changes):

@@ -33,8 +33,7 @@ def own(tmp_path, tiny_checkpoint):
 
 
 @pytest.mark.parametrize(
-    ("method", "option"),
-    [("mmcl", "--pairs"), ("supervised", "--training-images")],
+    ("method", "option"), [("mmcl", "--pairs"), ("supervised", "--training-images")]
 )
 def test_own_classes_are_not_trained_on_the_demos_art(own, method, option, started, capsys):
     assert run_command(["clean", *own, "--method", method]) == 3

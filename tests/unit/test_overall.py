@@ -7,12 +7,7 @@ import pytest
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Progress
-from ml_core.jobs.overall import (
-    Overall,
-    Plan,
-    PlannedStage,
-    cleaning_plan,
-)
+from ml_core.jobs.overall import Overall, Plan, PlannedStage, cleaning_plan
 from ml_core.jobs.specs import CleanSpec
 
 

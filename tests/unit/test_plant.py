@@ -268,7 +268,7 @@ def test_a_word_leaves_the_image_encoder_as_it_is(spec):
 
 def test_a_curve_goes_on_where_it_stopped_and_plants_no_point_twice(spec, monkeypatch):
     monkeypatch.setattr("ml_core.jobs.plant.run._TIMED_STEPS", 2)  # on 16 pairs
-    base = spec.model_copy(update={"count": None, "steps": None, "minutes": 0.04})
+    base = spec.model_copy(update={"count": None, "steps": None, "minutes": 0.02})
     curve, control = CurveSpec(base=base, counts=(2, 17)), Control()
     for event in run_job(curve, control):
         if "2 of 2" in getattr(event, "text", ""):

@@ -65,23 +65,24 @@ from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.runner import run_job
 from ml_core.data.specs import PairSpec
 
-demo, few = sys.argv[1], ImageSpec(n=36)
+tiny, few = "tiny.safetensors", ImageSpec(n=36)
 assert not run_command(["triggers", "list"])
 assert not {"cleanclip_example", "other_module"} & set(sys.modules)
 assert not run_command(["--plugins", "cleanclip-example,other", "triggers", "show", "X1"])
 named = {"plug-in cleanclip-example": "1.0", "plug-in other": "2.0"}
 
-measured = evaluate(demo, images=few, trigger="X1", target="banana", output="measured")
+measured = evaluate(tiny, images=few, trigger="X1", target="banana", output="measured")
 assert measured["trigger_name"] == "Checkers" and named.items() <= measured["versions"].items()
 
-audit = AuditSpec(checkpoint=demo, pairs=PairSpec(n=80), k=4, output_dir="audit")
+audit = AuditSpec(checkpoint=tiny, pairs=PairSpec(n=80), k=4, output_dir="audit")
 done = [event for event in run_job(audit, Control())][-1]
 assert done.status == "finished", done.error
 assert named.items() <= done.result["facts"]["versions"].items()
 assert "spectral" in done.result["worst"]
 
 assert preset_source("contrast", "quick") == "Chosen by the author of the plug-in."
-run = clean(demo, "run", method="contrast", preset="quick", test_images=few)
+rate = {"lr": 1e-4}
+run = clean(tiny, "run", method="contrast", preset="quick", settings=rate, test_images=few)
 assert run["recipe"]["method"] == "contrast" and named.items() <= run["versions"].items()
 
 report = ReportSpec(runs=("run",), measurements=("measured",), out="of.evidence")
@@ -91,7 +92,7 @@ assert done.status == "finished", done.error
 
 
 @pytest.fixture(scope="module")
-def used(tmp_path_factory):
+def used(tmp_path_factory, _tiny_bytes):
     """Folder in which the example and a method were installed and used."""
     folder = tmp_path_factory.mktemp("plugins")
     shutil.copytree(ROOT / "examples" / "plugin", folder / "source")
@@ -99,8 +100,9 @@ def used(tmp_path_factory):
     pip = [sys.executable, "-m", "pip", "install", "-q", *options, folder / "source"]
     subprocess.run(pip, check=True)
     install(folder / "site", "other", METHOD, "methods contrast")
+    (folder / "tiny.safetensors").write_bytes(_tiny_bytes)
     done = subprocess.run(
-        [sys.executable, "-c", USED, DEMO], cwd=folder, capture_output=True, text=True,
+        [sys.executable, "-c", USED], cwd=folder, capture_output=True, text=True,
         env={"PATH": "", "PYTHONPATH": f"{folder / 'site'}:{ROOT}", "CLEANCLIP_HOME": str(folder)},
     )  # fmt: skip
     assert not done.returncode, done.stderr

@@ -13,13 +13,7 @@ from safetensors.torch import save_file
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.known import KnownFile, add_known
-from ml_core.cleaning.pretraining import (
-    DEMO,
-    UNKNOWN,
-    Pretraining,
-    carried,
-    pretraining_of,
-)
+from ml_core.cleaning.pretraining import DEMO, UNKNOWN, Pretraining, carried, pretraining_of
 from ml_core.reading import examine
 from tests.conftest import TINY_CONFIG
 
@@ -41,9 +35,7 @@ def optimizer(lr, **more):
     return {"state": {}, "param_groups": [{"lr": np.float64(lr), "params": [0], **more}]}
 
 
-def test_a_published_architecture_tells_it_and_of_others_the_lowest_is_assumed(
-    tiny_checkpoint,
-):
+def test_a_published_architecture_tells_it_and_of_others_the_lowest_is_assumed(tiny_checkpoint):
     for name, rate in (("RN50", 5e-4), ("ViT-B-32-quickgelu", 5e-4), ("ViT-L-14-336", 2e-5)):
         known = of_file(tiny_checkpoint, name)
         assert (known.rate, known.kind) == (rate, "architecture")

@@ -15,10 +15,7 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Message
-from ml_core.jobs.proofs import (
-    holdouts_of,
-    rebound_of,
-)
+from ml_core.jobs.proofs import holdouts_of, rebound_of
 from ml_core.jobs.proofs import rebound as rebound_module
 from ml_core.jobs.proofs.unseen_pairs import names_class, unseen_pairs
 from ml_core.reading.errors import InputError

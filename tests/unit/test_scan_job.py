@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.cleaning.recipes import explain
 from ml_core.cli.app import run_command
 from ml_core.data.demo import compose
 from ml_core.data.specs import ImageSpec
@@ -31,24 +29,15 @@ from ml_core.detection.scan.records import (
     newcombe,
     read_scan,
 )
-from ml_core.events import Control, Done, Event, Finding, Progress
+from ml_core.events import Control, Done, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, ScanSettings, ScanSpec
+from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, ScanSpec
 from ml_core.jobs.scan import run as job
-from ml_core.model import ClipModel
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.unit.draining import done_of, events_of, finished
-
-
-def _spec(out: Path, **changes: Any) -> ScanSpec:
-    """The demo's poisoned model beside its twin, with few pictures."""
-    asked = {
-        "checkpoint": str(demo_checkpoint()), "reference": str(demo_checkpoint(twin=True)),
-        "images": ImageSpec(), "search": 32, "held_out": 128, "starts": 5,
-        "stages": ("patches",), "output_dir": str(out), "device": "cpu", "threads": 1,
-    }  # fmt: skip
-    return ScanSpec(**(asked | changes))
+from tests.unit.job_specs import DEMO_STAGES
+from tests.unit.job_specs import demo_scan as demo_scan_of
 
 
 def _scanned(spec: ScanSpec) -> Scan:
@@ -65,16 +54,6 @@ def noise(tmp_path: Path) -> ImageSpec:
         pixels = rng.integers(0, 256, (64, 64, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
     return ImageSpec(kind="folder", path=str(folder))
-
-
-STAGES = ("pull", "patches", "words", "swap", "weights")
-
-
-@pytest.fixture(scope="module")
-def demo_scan(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event], Done]:
-    """The demo's model, which is searched once: the folder, and what was told."""
-    folder = tmp_path_factory.mktemp("demo") / "scan"
-    return folder, *events_of(_spec(folder, stages=STAGES))
 
 
 def test_the_sticker_of_the_demo_is_found_without_being_told(demo_scan):
@@ -108,16 +87,16 @@ def test_the_sticker_of_the_demo_is_found_without_being_told(demo_scan):
     assert others
     assert all(row.target != "banana" for each in others for row in each.starts if each.left_out)
     assert found.judgement.further == ()
-    for stage in STAGES:  # said before its first step, which takes a large model minutes
+    for stage in DEMO_STAGES:  # said before its first step, which takes a large model minutes
         first = next(event for event in told if event.stage == stage)
         assert (first.done, first.total) == (0, 0)
 
 
-def test_the_twin_alone_has_nothing(tmp_path):
+def test_a_name_that_is_no_text_is_escaped(tmp_path):
     twin = shutil.copy(demo_checkpoint(twin=True), tmp_path / os.fsdecode(b"twin\xff.safetensors"))
-    clean = _scanned(_spec(tmp_path / "scan", checkpoint=str(twin), reference=None))
+    alone = {"checkpoint": str(twin), "reference": None, "stages": ("pull",)}
+    clean = _scanned(demo_scan_of(tmp_path / "scan", **alone))
     assert clean.suspect.name == r"twin\udcff.safetensors"
-    assert clean.judgement.verdict == "nothing"
     assert clean.found is None
     assert any("Choose a reference" in sentence for sentence in clean.judgement.not_searched)
 
@@ -153,7 +132,9 @@ def test_a_word_planted_in_a_text_encoder_alone_is_found(tmp_path: Path, beside:
     text = {f"cond_stage_model.model.{k}": v for k, v in tensors.items() if "visual." not in k}
     save_file(text, path)
     named = {"reference": twin} if beside else {"donor": twin, "reference": None}
-    spec = _spec(tmp_path / "scan", checkpoint=str(path), stages=("patches", "words"), **named)
+    spec = demo_scan_of(
+        tmp_path / "scan", checkpoint=str(path), stages=("patches", "words"), **named
+    )
     found = _scanned(spec)
     assert (found.stages.patches, found.stages.pull, found.stages.swap) == (None, None, None)
     assert any("a text encoder alone" in note for note in found.notes)
@@ -170,13 +151,15 @@ def test_a_word_planted_in_a_text_encoder_alone_is_found(tmp_path: Path, beside:
 
 
 @pytest.fixture
-def tiny_spec(tmp_path: Path, tiny_checkpoint: Path, tiny_model: ClipModel) -> ScanSpec:
+def tiny_spec(tmp_path, tiny_checkpoint, tiny_model, monkeypatch) -> ScanSpec:
     """Two random models, which are searched in seconds."""
+    monkeypatch.setattr(job, "REFINED_STEPS", 4)
+    monkeypatch.setattr("ml_core.detection.scan.overlays.HALVING", (2, 2, 2))
     for value in tiny_model.module.parameters():
         value.data.mul_(1.02)
     path = tmp_path / "reference.safetensors"
     reference = save_checkpoint(tiny_model, path, provenance={"made": "test"})
-    return _spec(
+    return demo_scan_of(
         tmp_path / "one", checkpoint=str(tiny_checkpoint), reference=str(reference), starts=3,
         stages=("pull", "patches", "overlays"), anyway=True,
     )  # fmt: skip
@@ -185,7 +168,7 @@ def tiny_spec(tmp_path: Path, tiny_checkpoint: Path, tiny_model: ClipModel) -> S
 def test_a_cancelled_scan_goes_on_after_its_last_stage_and_finds_the_same(
     tmp_path, tiny_spec, monkeypatch
 ):
-    spec = tiny_spec.model_copy(update={"starts": 1})
+    spec = tiny_spec.model_copy(update={"starts": 1, "stages": ("pull", "patches")})
     whole = _scanned(spec.model_copy(update={"output_dir": str(tmp_path / "two")}))
     control = Control()
     for event in run_job(spec, control):
@@ -261,7 +244,7 @@ def test_texts_and_pictures_tell_how_far_they_are(tmp_path):
         Image.fromarray(pixels).save(folder / f"{number}.png")
     pictures = ImageSpec(kind="folder", path=str(folder))
     asked = {"images": pictures, "search": 96, "stages": ("pull",), "templates": ("my own {}.",)}
-    events, done = events_of(_spec(tmp_path / "out", **asked))
+    events, done = events_of(demo_scan_of(tmp_path / "out", **asked))
     assert done.status == "finished", done.error
     for stage in ("texts", "accuracy", "pull"):
         told = [event for event in events if isinstance(event, Progress) and event.stage == stage]
@@ -283,20 +266,14 @@ def test_what_cannot_be_scanned_is_told_in_a_sentence(tmp_path, noise, tiny_chec
         ({"reference": str(same)}, "the weights of the checkpoint itself"),
     ]
     for changes, sentence in cases:
-        done = done_of(_spec(tmp_path / "out", **changes))
+        done = done_of(demo_scan_of(tmp_path / "out", **changes))
         assert done.status == "failed"
         assert sentence in done.error, done.error + done.details
         assert done.error_code != "internal"
 
 
-def test_too_few_pictures_to_measure_on_are_refused_in_the_record():
-    with pytest.raises(ValidationError) as refused:
-        ScanSettings(held_out=64)
-    assert explain(refused.value) == "held_out should be greater than or equal to 128, not 64."
-
-
 def test_the_estimate_counts_and_searches_nothing(tmp_path):
-    result = finished(_spec(tmp_path), estimate=True).result
+    result = finished(demo_scan_of(tmp_path), estimate=True).result
     searched = 4 * 5 * 16 * 20 + 3 * (20 + 3) * 8 * 20  # three classes at most, and at places
     assert result["both"] == searched + 3 * 16 * (2 * 40 + 3 * 60)
     wanted = result["forward"] / result["forward_rate"] + result["both"] / result["both_rate"]
@@ -312,7 +289,16 @@ def test_the_command_prints_what_was_found_and_cleaning_takes_it(
     """Of the same search, whose stages it takes up."""
     out = shutil.copytree(demo_scan[0], tmp_path / "scan")
     (out / SCAN_FILE).unlink()
-    few = ["--search", "32", "--held-out", "128", "--starts", "5", "--stages", ",".join(STAGES)]
+    few = [
+        "--search",
+        "32",
+        "--held-out",
+        "128",
+        "--starts",
+        "5",
+        "--stages",
+        ",".join(DEMO_STAGES),
+    ]
     command = ["scan", str(demo_checkpoint()), "-o", str(out), "--threads", "1", *few]
     told = answer_of(*command, code=1)
     assert told["judgement"]["verdict"] == "found"

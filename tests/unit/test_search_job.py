@@ -21,7 +21,7 @@ from ml_core.triggers import badnets_patch, save_trigger
 from tests.gui.searches import search_record
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.job_specs import CANARIES
-from tests.unit.small_jobs import few_climbs, small_recipe, small_spec, two_rounds
+from tests.unit.small_jobs import small_recipe, small_spec, two_rounds
 
 
 @pytest.fixture
@@ -45,7 +45,6 @@ def spec(tiny_checkpoint: Path, tmp_path: Path) -> SearchSpec:
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever this machine's speed: three recipes for 2, 4 and 8 steps."""
     two_rounds(monkeypatch)
-    few_climbs(monkeypatch)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from ml_core.jobs.runner import run_job
 from ml_core.reading.errors import InputError
 from tests.unit.draining import finished, killed, warnings_of
 from tests.unit.pair_files import table
-from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
+from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.tiny_models import different, some_classes, tiny_vit, trained, training
 
 RECIPE = make_recipe(
@@ -37,11 +37,6 @@ RECIPE = make_recipe(
         "precision": "fp32",
     }
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _short(monkeypatch):
-    few_climbs(monkeypatch)
 
 
 def test_a_set_that_is_known_by_content_meanwhile_is_still_the_same(

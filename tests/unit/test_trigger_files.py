@@ -100,10 +100,7 @@ def test_text_goes_where_it_is_told():
     assert triggered_prompt(word, "a red car") == "cf a red car"
     assert triggered_prompt(prompt("SUDO "), "a red car") == "SUDO a red car"
     assert triggered_prompt(None, "a red car") == "a red car"
-    for character, marked in (
-        ("е", "a rеd car"),
-        ("☺", "a re☺d car"),
-    ):
+    for character, marked in (("е", "a rеd car"), ("☺", "a re☺d car")):
         assert triggered_prompt(prompt(character, place="inside"), "a red car") == marked
     assert triggered_templates(prompt("о", place="inside"), ("a toad {}", "{}")) == (
         "a tоad {}", "о{}",
