@@ -715,6 +715,7 @@ class CleanStation(QWidget):
         if focus is not None and self.right.isAncestorOf(focus):
             self.context.actions.refresh()
             focus_first(self.try_button, self.resume_button)  # the run bar has no button any more
+            self.scroll_area.verticalScrollBar().setValue(0)  # the figures stand above it
 
     def _on_run_opened(self) -> None:
         self.charts.clear()

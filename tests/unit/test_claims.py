@@ -152,6 +152,10 @@ def test_a_trigger_that_the_reference_answers_to_or_that_does_nothing_is_no_back
     assert "carries a backdoor" not in first
     first = claims_of(_material(rows=rows | {"job-1-before": _rows(1, 0.0, 0.9)})).verdict[0]
     assert first.startswith("suspect.pt does not answer to the trigger that was tried")
+    measured = dict(_material().measurements)
+    del rows["evaluation-1"], measured["evaluation-1"]
+    first = claims_of(_material(rows=rows, measurements=measured)).verdict[0]
+    assert first.startswith("suspect.pt answers to the trigger, and no clean model was measured")
 
 
 def test_bf16_gives_no_headline() -> None:
