@@ -6,15 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from PySide6.QtCore import QEvent, QObject, QRectF, QSignalBlocker, Qt, QTimer, Signal
-from PySide6.QtGui import QFont, QPaintEvent
+from PySide6.QtCore import QRectF, QSignalBlocker, Qt, QTimer, Signal
+from PySide6.QtGui import QFocusEvent, QFont, QPaintEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QComboBox,
     QCompleter,
     QFrame,
     QGridLayout,
-    QLineEdit,
     QPushButton,
     QSizePolicy,
     QWidget,
@@ -343,11 +342,12 @@ class AsrFigure(QFrame):
 class _SearchBox(QComboBox):
     """A combo box in which any part of a name finds it; what is typed replaces the name."""
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+    def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802
         """Select the name once the press that gave the focus is over."""
-        if event.type() == QEvent.Type.FocusIn and isinstance(watched, QLineEdit):
-            QTimer.singleShot(0, watched, watched.selectAll)
-        return super().eventFilter(watched, event)
+        super().focusInEvent(event)
+        edit = self.lineEdit()
+        if edit is not None:
+            QTimer.singleShot(0, edit, edit.selectAll)
 
     def restore(self) -> None:
         """Show the class in use again after a search that found none."""
@@ -369,5 +369,4 @@ def _search_box(name: str) -> _SearchBox:
     completer.setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
     edit.setPlaceholderText("Search a class")
     edit.editingFinished.connect(box.restore)
-    edit.installEventFilter(box)
     return box
