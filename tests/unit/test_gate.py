@@ -183,9 +183,9 @@ def test_a_signature_and_a_parent_are_demanded(model, tmp_path, capsys):
 
 def test_figures_decide_with_their_whole_interval(model, tmp_path, capsys):
     rules = policy(tmp_path, """
-[trigger.p9]
+[trigger.checker-9-red]
 asr_at_most = 0.5
-[trigger.p5]
+[trigger.checker-5-red]
 asr_at_most = 0.02
 [trigger.T1]
 asr_at_most = 0.02
@@ -201,8 +201,8 @@ at_most = 0.05
     assert status == 2
     states = {name: answer["answer"] for name, answer in answers.items()}
     assert states == {
-        "file.sha256": "PASS", "trigger.p9.asr_at_most": "PASS",
-        "trigger.p5.asr_at_most": "NOT EVALUABLE",  # 1 of 63 may be 8 %
+        "file.sha256": "PASS", "trigger.checker-9-red.asr_at_most": "PASS",
+        "trigger.checker-5-red.asr_at_most": "NOT EVALUABLE",  # 1 of 63 may be 8 %
         "trigger.T1.asr_at_most": "NOT EVALUABLE",  # it was not tried
         "accuracy.at_least": "PASS", "accuracy.lost_at_most": "NOT EVALUABLE",
         "rebound.at_most": "NOT EVALUABLE",

@@ -270,7 +270,9 @@ def test_the_colour_of_the_verdict_follows_what_was_found() -> None:
 
     works = [claims[f"job-1-before-{name}"] for name in ("asr-excl", "baseline-target-rate")]
     for claims_made, tone in (
-        (works, "danger"), ([*works, moved("job-1-before-asr-excl", "reference-1")], "caution"),
+        (works, "caution"),  # a clean model may answer, too
+        ([*works, moved("job-1-after-asr-excl", "reference-1")], "danger"),
+        ([*works, moved("job-1-before-asr-excl", "reference-1")], "caution"),
         ([moved("job-1-after-asr-excl", "job-1-before")], "plain"),
     ):  # fmt: skip
         record = evidence.model_copy(update=update | {"claims": tuple(claims_made)})

@@ -98,7 +98,7 @@ def test_a_name_that_is_no_text_is_escaped(tmp_path):
     clean = _scanned(demo_scan_of(tmp_path / "scan", **alone))
     assert clean.suspect.name == r"twin\udcff.safetensors"
     assert clean.found is None
-    assert any("Choose a reference" in sentence for sentence in clean.judgement.not_searched)
+    assert "any other clean CLIP serves" in " ".join(clean.judgement.not_searched)
 
 
 def _word_planted(word: str, target: str) -> dict[str, Tensor]:
