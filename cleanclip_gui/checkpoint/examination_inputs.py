@@ -59,7 +59,8 @@ class ExaminationInputs(QWidget):
         images = session.images
         pictures = "Built-in drawings"
         if images is not None:
-            pictures = f"{plain(images.name, 80)} · {count_text(images.n)}"
+            count = count_text(images.n).replace("\u2009", "\u202f")  # a number is not broken
+            pictures = f"{plain(images.name, 80)} · {count}"
         self.pictures.setText(pictures)
         reference = chosen_reference(path, model, session)
         twin = "" if reference else twin_for(Path(path))
