@@ -13,7 +13,7 @@ from cleanclip_gui.checkpoint.examining import chosen_pictures, chosen_reference
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.widgets.controls import Label, push_button
-from cleanclip_gui.widgets.text import count_text, plain
+from cleanclip_gui.widgets.text import count_text, plain, unbroken
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.demo import twin_for
 from ml_core.jobs.examination import Examination
@@ -59,8 +59,7 @@ class ExaminationInputs(QWidget):
         images = session.images
         pictures = "Built-in drawings"
         if images is not None:
-            count = count_text(images.n).replace("\u2009", "\u202f")  # a number is not broken
-            pictures = f"{plain(images.name, 80)} · {count}"
+            pictures = f"{plain(images.name, 80)} · {unbroken(count_text(images.n))}"
         self.pictures.setText(pictures)
         reference = chosen_reference(path, model, session)
         twin = "" if reference else twin_for(Path(path))

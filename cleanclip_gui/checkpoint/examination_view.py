@@ -11,7 +11,15 @@ from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.controls import BusyRow, IconLabel, Label, bind, focus_first, push_button
+from cleanclip_gui.widgets.controls import (
+    BusyRow,
+    IconLabel,
+    Label,
+    Note,
+    bind,
+    focus_first,
+    push_button,
+)
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.step_row import StepLook, StepRow
@@ -106,17 +114,16 @@ class ExaminationView(QWidget):
         self.name = Label("", "subtle", wrap=True)
         self.headline = Label("", wrap=True)
         self.advice = Label("", wrap=True)
-        self.measured_on = Label("", "warning", wrap=True)
+        self.measured_on = Note("warning", selectable=True)  # where something else is chosen now
         self.inputs = inputs
-        for label in (self.name, self.headline, self.advice, self.measured_on):
+        for label in (self.name, self.headline, self.advice):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.setMinimumWidth(1)
         self.next = push_button("", self._on_next_clicked, look="primary")
         self.again = bind(push_button(), examine)
         self.facts = push_button("Facts of the file", self.facts_clicked, icon="checkpoint")
         self.doing = Label("", "subtle", wrap=True)
-        self.busy = BusyRow("Progress of the examination")
-        self.busy.cancel_clicked.connect(self.cancel_clicked)
+        self.busy = BusyRow("Progress of the examination", self.cancel_clicked)
         text = column(
             self.name, self.headline, self.advice, self.measured_on, self.doing, self.busy,
             FoldingRow(self.next, self.again, self.facts), inputs, spacing=theme.SPACE_S,
@@ -147,7 +154,7 @@ class ExaminationView(QWidget):
     def begin(self, name: str, spec: ExamineSpec) -> None:
         """Show an examination that begins."""
         self._show_answer("checkpoint", "text", "", "", "Examining…", "")
-        self.show_measured_on("")
+        self.measured_on.setText("")
         self.name.setText(plain(name, 80))
         self.show_steps({}, spec)
         self._show_next("none")
@@ -157,11 +164,6 @@ class ExaminationView(QWidget):
         self._set_busy(True)
         self.busy.cancel.setFocus()
         self._area.verticalScrollBar().setValue(0)
-
-    def show_measured_on(self, words: str) -> None:
-        """Say on what the figures were measured, where something else is chosen now."""
-        self.measured_on.setText(words)
-        self.measured_on.setVisible(bool(words))
 
     def show_steps(
         self,

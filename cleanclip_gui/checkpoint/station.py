@@ -922,7 +922,7 @@ class CheckpointStation(QWidget):
             inputs.show_inputs(self._path, self._model, self._session)
         if self.examined is not None and self._model is not None:
             words = measured_on(self.examined, self._path, self._model, self._session)
-            self.examination.show_measured_on(words)
+            self.examination.measured_on.setText(words)
 
     def _run_command(self, name: str) -> None:
         """Do what another station's command does, if there is such a station."""

@@ -154,8 +154,9 @@ def without_trigger(session: Session) -> str:
     target = _scanned(scanned)[3] if scanned else None
     if scanned and target is None:
         return "No trigger is set in Studio: attack success will not be measured."
-    found = f"the trigger that the scan found, for “{plain(target, 40)}”"
-    which = "a trigger that its scan finds" if target is None else found
+    which = "a trigger that its scan finds"
+    if target is not None:
+        which = f"the trigger that the scan found, for “{plain(target, 40)}”"
     return (
         f"No trigger is set in Studio. “Clean it” measures attack success with {which}; “Start "
         "cleaning” does not measure it."

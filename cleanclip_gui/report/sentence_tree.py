@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.rows_table import Index
-from cleanclip_gui.widgets.text import tip
+from cleanclip_gui.widgets.text import tip, unbroken
 
 _PAD = 8  # above and below a sentence together
 _SENTENCE = 200  # pixels that a sentence has at least
@@ -39,11 +39,6 @@ class SentenceRow:
     texts: tuple[str, ...]
     tones: tuple[str, ...] = ()
     bold: tuple[int, ...] = ()
-
-
-def unbroken(text: str) -> str:
-    """A figure stays on one line, with its per cent sign."""
-    return text.replace(" %", "\N{NO-BREAK SPACE}%").replace("\u2009", "\u202f")
 
 
 class SentenceTree(theme.Themed, QTreeWidget):

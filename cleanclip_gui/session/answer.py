@@ -32,12 +32,8 @@ class AnswerKeeper:
             self._refresh()
 
     def _answer(self) -> Answer | None:
-        """The strongest statement: after cleaning, by a scan, by a trigger that was tried.
-
-        It is about the file that the header names: in Studio the one that is looked at.
-        """
-        in_studio = self._session.station == "studio"
-        checkpoint = self._session.shown if in_studio else self._session.checkpoint
+        """The strongest statement: after cleaning, by a scan, by a trigger that was tried."""
+        checkpoint = self._session.in_header
         if checkpoint is None:
             return None
         sha256 = checkpoint.inspection.sha256

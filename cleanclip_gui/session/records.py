@@ -275,3 +275,8 @@ class Session:
     def shown(self) -> ShownCheckpoint | None:
         """The checkpoint that Studio looks at, by ``role``."""
         return self.checkpoint if self.role == "suspect" else self.cleaned
+
+    @property
+    def in_header(self) -> ShownCheckpoint | None:
+        """The checkpoint that the station on show works on, which the header names."""
+        return self.shown if self.station == "studio" else self.checkpoint

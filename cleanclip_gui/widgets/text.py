@@ -121,3 +121,8 @@ def device_text(name: str) -> str:
 def used_text(name: str) -> str:
     """What a job computes on, for a sentence; ``cuda`` stands for several processes."""
     return "all GPUs" if name == "cuda" else name
+
+
+def unbroken(text: str) -> str:
+    """A figure stays on one line, with its per cent sign."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%").replace("\u2009", "\u202f")

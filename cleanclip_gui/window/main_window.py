@@ -627,8 +627,7 @@ class MainWindow(QMainWindow):
 
     def _name_checkpoint(self, *_: object) -> None:
         """Name the checkpoint that the station works on, not a file refused since."""
-        in_studio = self.station == "studio"
-        used = self.session.shown if in_studio else self.session.checkpoint
+        used = self.session.in_header
         if self.station not in ("welcome", "checkpoint") and used is not None:
             self._show_name(used)
 

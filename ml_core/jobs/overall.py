@@ -378,11 +378,11 @@ def scan_plan(
     return Plan(tuple(parts))
 
 
-def planned_scan(spec: ScanSpec, told: Mapping[str, Any]) -> Plan:
-    """The stages of a scan once its models are open; ``told`` is what its Finding ``scan`` says."""
-    sizes = {name: int(told[name]) for name in ("side", "search", "held_out")}
-    stages = [stage for stage in STAGES if stage in told["stages"]]
-    return scan_plan(spec, stages, classes=len(told["classes"]), **sizes)
+def planned_scan(spec: ScanSpec, facts: Mapping[str, Any]) -> Plan:
+    """The stages of a scan whose models are open; ``facts`` are those of its Finding ``scan``."""
+    sizes = {name: int(facts[name]) for name in ("side", "search", "held_out")}
+    stages = [stage for stage in STAGES if stage in facts["stages"]]
+    return scan_plan(spec, stages, classes=len(facts["classes"]), **sizes)
 
 
 def plant_plan(spec: PlantSpec) -> Plan:

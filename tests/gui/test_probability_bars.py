@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PySide6.QtCore import Qt
 
 from cleanclip_gui.studio.asr_figure import AsrFigure, near_chance
 from cleanclip_gui.studio.probability_bars import ProbabilityBars
@@ -44,6 +45,19 @@ def test_bars_say_their_numbers(qtbot):
     assert bars.accessibleDescription().startswith(
         "h: clean 1.0 %, triggered 90.0 %; a: clean 50.0 %, triggered 5.0 %"
     )
+
+
+def test_what_is_typed_replaces_the_targets_name(figure, qtbot):
+    chosen = []
+    figure.target_chosen.connect(chosen.append)
+    figure.show()
+    figure.activateWindow()
+    figure.target.setFocus()
+    qtbot.waitUntil(lambda: figure.target.lineEdit().hasSelectedText())
+    qtbot.keyClicks(figure.target.lineEdit(), "banana")
+    assert figure.target.currentText() == "banana"
+    qtbot.keyClick(figure.target.lineEdit(), Qt.Key.Key_Return)
+    assert chosen == [3]
 
 
 def test_each_figure_says_what_it_is(figure):

@@ -34,11 +34,11 @@ from cleanclip_gui.report.parts import (
     usually_chosen,
 )
 from cleanclip_gui.report.preview import Preview, rich_text
-from cleanclip_gui.report.sentence_tree import unbroken
 from cleanclip_gui.report.station import CHECKS, DRAFT, EMPTY, ReportStation, bundle_at
 from cleanclip_gui.session import RunState, Session
 from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context
+from cleanclip_gui.widgets.text import unbroken
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.auto import AUTO_FILE

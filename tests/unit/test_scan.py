@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.numpy import save_file
 from statsmodels.stats.proportion import confint_proportions_2indep
 
@@ -47,7 +46,6 @@ from tests.gui.scans import scan as made_scan
 from tests.gui.scans import write_scan
 from tests.unit.draining import drain
 
-_BICUBIC = Image.Resampling.BICUBIC
 SIZE = 32
 NAMES = ("dog", "cat", "tree")
 

@@ -43,7 +43,7 @@ FOUND_WORD, SUSPICIOUS_WORD = 0.85, 0.7  # of prompts; alone, clean models reach
 NEAR = 0.2  # of either encoder: finetunes lie within 0.11, cleaned models from 0.24 on
 FOUND_START = 0.35  # of an unrefined patch: clean models reach 0.28, poisoned ones from 0.57 on
 PLACED = 0.3  # of a patch for one place, over what the reference comes to: clean ones reach 0.14
-FAVOURITE = 1 / 3  # of pictures that the reference moves to one class under a known trigger
+_FAVOURITE = 1 / 3  # of pictures that the reference moves to one class under a known trigger
 _ANSWERS = 0.25  # of a reference to the same patch
 _CHANCES = 5.0  # an accuracy under so many times chance is broken
 _WORSE = 0.2  # that an accuracy is under the reference's: such a model answers to many patches
@@ -377,11 +377,11 @@ def _probe_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
         if not row.again:  # its class was picked on the pictures that it is measured on
             continue
         least, remark = bounds.found_gain, ""
-        if row.favourite is not None and row.favourite.value > FAVOURITE:
+        if row.favourite is not None and row.favourite.value > _FAVOURITE:
             least = math.inf
             remark = (
-                f" It is no proof: the reference has a favourite of its own under it, with "
-                f"{percent(row.favourite.value)} of the pictures."
+                f" It is no proof: under it the reference, too, moves "
+                f"{percent(row.favourite.value)} of the pictures to one class."
             )
         yield Sign(
             "probe", _by_difference(row.contrast, least, bounds.gain), row.target,
