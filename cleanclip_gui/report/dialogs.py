@@ -12,18 +12,19 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QFormLayout, QLayout, QLineEdit, QRadioButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import TICK, Label, named
+from cleanclip_gui.widgets.controls import TICK, Label, Note, named
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
-from cleanclip_gui.widgets.layout import row
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.number_box import ElidingComboBox, fill
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.jobs.verify import SAMPLE, VerifySpec
+from ml_core.reading.errors import InputError
 from ml_core.reports.record import PDF_FILE
 from ml_core.reports.write_bundle import views
-from ml_core.signing import PublicKey
+from ml_core.signing import PublicKey, new_key
 
 _LEAD = (
     "Everything that the report stands on goes into one place, so that a stranger can check it. "
@@ -33,7 +34,6 @@ _LEAD = (
 _WEIGHTS = "The weights make the bundle large. Without them, it names the checkpoints by SHA-256."
 _NO_PDF = "This needs the package weasyprint: install cleanclip-gui[pdf]."
 _NO_PDF_VIEW = "This version makes no PDF; print report.html in a browser."
-_NO_KEY = "You have no key yet; “cleanclip key new” makes one."
 _NO_LIBRARY = "This needs the package cryptography: install cleanclip-gui[sign]."
 
 
@@ -74,20 +74,10 @@ class WriteDialog(FittedDialog):
         author_row = field_form()
         author_row.addRow(Label("A&uthor", "field", buddy=self.author), self.author)
         self.sign = QCheckBox("&Sign it")
-        problem = _sign_problem(keys)
+        problem = "" if find_spec("cryptography") is not None else _NO_LIBRARY
         self.sign.setEnabled(not problem)
         self.sign.setToolTip(problem)
-        named_keys = [(key.key_id, f"{plain(key.name, 60)} ({key.short})") for key in keys]
-        self.key = fill(named(ElidingComboBox(), "Key"), named_keys)
-        self.passphrase = named(QLineEdit(), "Passphrase")
-        self.passphrase.setEchoMode(QLineEdit.EchoMode.Password)
-        self.passphrase.setPlaceholderText("if it has one")
-        form = field_form()
-        form.addRow(Label("Key", "field", buddy=self.key), self.key)
-        form.addRow(Label("Passphrase", "field", buddy=self.passphrase), self.passphrase)
-        self.signing = QWidget()
-        self.signing.setLayout(form)
-        form.setContentsMargins(theme.px(TICK), 0, 0, 0)
+        self.signing = self._key_fields(keys)
         self.signing.hide()
         self.sign.toggled.connect(self.signing.setVisible)
         self.ok = primary_button("Choose where to save…", self._on_accepted)
@@ -104,7 +94,56 @@ class WriteDialog(FittedDialog):
         frame(self, "Write a bundle", parts, self.ok)
         self.resize(560, 0)
 
+    def _key_fields(self, keys: Sequence[PublicKey]) -> QWidget:
+        """Which key signs: one that the user has, or a new one."""
+        named_keys = [(key.key_id, f"{plain(key.name, 60)} ({key.short})") for key in keys]
+        self.key = fill(named(ElidingComboBox(), "Key"), [*named_keys, ("", "A new key")])
+        self.key_name = named(QLineEdit(self.author.text()), "Name")
+        self.key_name.setPlaceholderText("whose signature it is")
+        self.passphrase = named(QLineEdit(), "Passphrase")
+        self.again = named(QLineEdit(), "Again")
+        form = field_form()
+        form.addRow(Label("Key", "field", buddy=self.key), self.key)
+        form.addRow(Label("Name", "field", buddy=self.key_name), self.key_name)
+        for edit in (self.passphrase, self.again):
+            edit.setEchoMode(QLineEdit.EchoMode.Password)
+            form.addRow(Label(edit.accessibleName(), "field", buddy=edit), edit)
+        self.key_problem = Note("error")
+        self.passphrase.setPlaceholderText("if it has one")
+        fields = QWidget()
+        column(form, self.key_problem, of=fields, margins=(theme.px(TICK), 0, 0, 0))
+
+        def on_key() -> None:
+            for edit in (self.key_name, self.again):
+                form.setRowVisible(edit, not self.key.currentData())
+
+        self.key.currentIndexChanged.connect(on_key)
+        on_key()
+        return fields
+
+    def _signer(self) -> tuple[str, str] | None:
+        """Id and passphrase of the key that signs, which is made if it is new.
+
+        Raises
+        ------
+        InputError
+            If it cannot be made.
+        """
+        if not self.sign.isChecked():
+            return None
+        key_id, passphrase = str(self.key.currentData()), self.passphrase.text()
+        if not key_id:
+            if passphrase != self.again.text():
+                raise InputError("The two passphrases differ; type the same one twice.")
+            key_id = new_key(self.key_name.text(), passphrase).key_id
+        return key_id, passphrase
+
     def _on_accepted(self) -> None:
+        try:
+            signer = self._signer()
+        except InputError as error:
+            self.key_problem.setText(error.sentence)
+            return
         self.accept()
         fields = {
             "include_images": self.images.isChecked(),
@@ -112,8 +151,7 @@ class WriteDialog(FittedDialog):
             "pdf": self.pdf.isChecked(),
             "author": self.author.text().strip(),
         }
-        signer = (str(self.key.currentData()), self.passphrase.text())
-        self.chosen.emit(self.as_zip.isChecked(), fields, signer if self.sign.isChecked() else None)
+        self.chosen.emit(self.as_zip.isChecked(), fields, signer)
 
 
 def _pdf_problem() -> str:
@@ -121,13 +159,6 @@ def _pdf_problem() -> str:
     if not any(view.path == PDF_FILE for view in views()):
         return _NO_PDF_VIEW
     return "" if find_spec("weasyprint") is not None else _NO_PDF
-
-
-def _sign_problem(keys: Sequence[PublicKey]) -> str:
-    """Why nothing can be signed; empty if it can."""
-    if find_spec("cryptography") is None:
-        return _NO_LIBRARY
-    return "" if keys else _NO_KEY
 
 
 _VERIFY_LEAD = (

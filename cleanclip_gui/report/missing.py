@@ -57,6 +57,7 @@ def missing(session: Session, chosen: Sequence[ReportPart]) -> tuple[Missing, ..
 def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing]:
     runs = [part for part in chosen if part.kind == "run"]
     measured = [part for part in chosen if part.role == "suspect"]
+    after_with_trigger = any(part.role == "cleaned" and part.with_trigger for part in chosen)
     if session.images is None:
         yield Missing(
             "Pictures to measure on: choose them in the bar above.", "Images from a folder",
@@ -67,12 +68,12 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
             "Accuracy and attack success, measured in fp32 and kept with every answer.",
             "Measure and keep", "report.measure",
         )  # fmt: skip
-    elif not runs and not any(part.with_trigger for part in measured):
+    elif not any(part.with_trigger for part in runs or measured) and not after_with_trigger:
         if session.trigger is None:
             yield Missing("A trigger: no trigger was tried.", "Go to Studio", "view.studio")
         else:
             yield Missing(
-                "Attack success: the kept measurement was made without a trigger.",
+                "Attack success: what was measured was measured without a trigger.",
                 "Measure and keep", "report.measure",
             )  # fmt: skip
     if not any(part.role == "reference" for part in chosen) and (runs or measured):

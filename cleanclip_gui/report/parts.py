@@ -17,6 +17,7 @@ from PySide6.QtWidgets import QCheckBox, QSizePolicy, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.jobs.run_names import read_name, run_name
 from cleanclip_gui.session import Session, ShownCheckpoint
+from cleanclip_gui.session.records import Role
 from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.widgets.controls import TICK, Label
 from cleanclip_gui.widgets.layout import column
@@ -27,11 +28,12 @@ from ml_core.jobs.journal import read_json
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
 from ml_core.jobs.scan import SCAN_FILE
-from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
+from ml_core.jobs.specs import CLEANED_FILE, RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.paths import cache_dir, data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.inspect import is_there
 from ml_core.reports.measurement_files import MEASUREMENT_FILE, MEASUREMENTS_FOLDER, read_facts
+from ml_core.reports.record import ROLE_OF
 from ml_core.triggers import save_trigger
 
 Kind = Literal["run", "scan", "measurement"]
@@ -53,13 +55,13 @@ class ReportPart:
     begun
         When it was made, in seconds since 1970.
     role
-        Role of a measurement: ``suspect`` or ``reference``.
+        Role of what a measurement is about.
     with_trigger
-        For a measurement: whether a trigger was stamped.
+        Whether a trigger was stamped.
     proofs
         For a run: the files of its proofs.
     cleaned
-        SHA-256 of what a run made, or of that which a scan after it is about.
+        SHA-256 of what a run made, or of that which a scan or a measurement after it is about.
     later
         A sentence if it is only read when the bundle is written.
     """
@@ -68,7 +70,7 @@ class ReportPart:
     folder: Path
     title: str
     begun: float
-    role: Literal["", "suspect", "reference"] = ""
+    role: Literal["", Role] = ""
     with_trigger: bool = False
     proofs: tuple[str, ...] = ()
     cleaned: str = ""
@@ -136,14 +138,14 @@ def usually_chosen(parts: Sequence[ReportPart], shown: Iterable[str]) -> frozens
     folders = {Path(folder) for folder in shown if folder}
     groups: dict[tuple[str, str], list[ReportPart]] = {}
     for part in parts:
-        about = part.cleaned if part.kind == "scan" else part.role
+        about = "" if part.kind == "run" else part.cleaned or part.role
         groups.setdefault((part.kind, about), []).append(part)
     for group in groups.values():
         ready = [part for part in group if not part.later] or group
         chosen.add(next((part.folder for part in ready if part.folder in folders), ready[0].folder))
     results = {part.cleaned for part in parts if part.kind == "run" and part.folder in chosen}
-    for part in parts:  # the scan after a run that does not go in
-        if part.kind == "scan" and part.cleaned and part.cleaned not in results:
+    for part in parts:  # what is about the result of a run that does not go in
+        if part.kind != "run" and part.cleaned and part.cleaned not in results:
             chosen.discard(part.folder)
     return frozenset(chosen)
 
@@ -154,15 +156,14 @@ def _measurements(sha256: str) -> Iterator[ReportPart]:
             facts = read_facts(folder)
         except InputError:
             continue
-        role: Literal["suspect", "reference"] = (
-            "reference" if facts.when == "reference" else "suspect"
-        )
-        what = "Reference" if role == "reference" else "Measured"
+        role = ROLE_OF[facts.when]
+        what = {"suspect": "Measured", "reference": "Reference", "cleaned": "After cleaning"}[role]
         trigger = "without trigger" if facts.trigger is None else facts.trigger.name or "a trigger"
         title = f"{what}: {plain(facts.checkpoint.name, 60)}, {plain(trigger, 60)}"
         yield ReportPart(
             "measurement", folder, title, _changed(folder / MEASUREMENT_FILE), role,
             with_trigger=facts.trigger is not None,
+            cleaned=(facts.checkpoint.sha256 or "") * (role == "cleaned"),
         )  # fmt: skip
 
 
@@ -197,6 +198,7 @@ def _runs(sha256: str, others: Iterable[Path]) -> Iterator[ReportPart]:
         proofs = tuple(name for name in (REBOUND_FILE, HOLDOUTS_FILE) if (folder / name).is_file())
         part = ReportPart(
             "run", folder, plain(title, 100), _changed(folder / RESULT_FILE),
+            with_trigger=read_json(folder / SPEC_FILE).get("trigger") is not None,
             cleaned=str(result.get("checkpoint_sha256") or ""),
         )  # fmt: skip
         yield replace(part, proofs=proofs, later="" if complete else OLDER)
@@ -320,6 +322,18 @@ def suspect_spec(session: Session, device: str) -> MeasurementSpec:
     return _spec_in_use(session, facts.path, donor, "evaluation", facts, device)
 
 
+def cleaned_spec(session: Session, run: Path, device: str) -> MeasurementSpec:
+    """What a run made of the open checkpoint, measured as `suspect_spec` measures that; raises so.
+
+    Parameters
+    ----------
+    run
+        Its folder.
+    """
+    facts = _checkpoint(session)
+    return _spec_in_use(session, str(run / CLEANED_FILE), None, "after", facts, device)
+
+
 def reference_spec(
     session: Session, reference: str, run: Path | None, device: str
 ) -> MeasurementSpec:
@@ -382,7 +396,7 @@ def _spec_in_use(
     session: Session,
     path: str,
     donor: str | None,
-    when: Literal["evaluation", "reference"],
+    when: Literal["evaluation", "reference", "after"],
     facts: ShownCheckpoint,
     device: str,
 ) -> MeasurementSpec:

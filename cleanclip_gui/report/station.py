@@ -22,7 +22,13 @@ from cleanclip_gui.report.claims_view import ClaimPlace, ClaimsView
 from cleanclip_gui.report.dialogs import VerifyDialog, WriteDialog
 from cleanclip_gui.report.drafting import Drafting
 from cleanclip_gui.report.missing import Missing, MissingList, missing
-from cleanclip_gui.report.parts import PartsList, known_reference, reference_spec, suspect_spec
+from cleanclip_gui.report.parts import (
+    PartsList,
+    cleaned_spec,
+    known_reference,
+    reference_spec,
+    suspect_spec,
+)
 from cleanclip_gui.report.preview import Preview
 from cleanclip_gui.station import AtWork, Context, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
@@ -123,6 +129,7 @@ class ReportStation(QWidget):
         )
         self.write_dialog: WriteDialog | None = None
         self.verify_dialog: VerifyDialog | None = None
+        self._to_measure: tuple[partial[MeasurementSpec], ...] = ()
         self._signer: tuple[str, str] | None = None  # of the bundle that is being written
         self._written: Path | None = None
         self._verified: Path | None = None
@@ -155,7 +162,8 @@ class ReportStation(QWidget):
             Command(
                 "report.measure", "&Measure and keep", "Rep&ort", self.measure,
                 "Measure the open checkpoint in fp32 on the pictures in use, with the trigger in "
-                "use, and keep every answer.", "target", "", 1, self._can_measure,
+                "use, and keep every answer. So is its cleaned copy if Studio shows that, or if no "
+                "trigger was measured on it.", "target", "", 1, self._can_measure,
                 needs="Needs a checkpoint and pictures, and no other job at work.",
             ),
             Command(
@@ -244,9 +252,21 @@ class ReportStation(QWidget):
         show_on_desktop(path)
 
     def measure(self) -> None:
-        """Measure the suspect, and keep it."""
-        if self._can_measure():
-            self._measure(partial(suspect_spec, self.session, self.context.device.wanted))
+        """Measure the suspect and keep it; its cleaned copy, too, where a run's figures lack."""
+        if not self._can_measure():
+            return
+        device = self.context.device.wanted
+        self._measure(
+            partial(suspect_spec, self.session, device),
+            *(
+                partial(cleaned_spec, self.session, part.folder, device)
+                for part in self.drafting.chosen_parts
+                if part.kind == "run" and (
+                    self.session.role == "cleaned"
+                    or (self.session.trigger is not None and not part.with_trigger)
+                )
+            ),
+        )  # fmt: skip
 
     def measure_reference(self) -> None:
         """Measure a clean checkpoint in the same way; asks for one if none is known."""
@@ -516,15 +536,19 @@ class ReportStation(QWidget):
         free = not self.measuring.is_running and not is_taken(self.context.device.wanted)
         return free and self.session.checkpoint is not None and self.session.images is not None
 
-    def _measure(self, make_spec: partial[MeasurementSpec]) -> None:
+    def _measure(self, *make_specs: partial[MeasurementSpec]) -> None:
+        """Measure one after the other."""
         self.shell.station_wanted.emit(self.id)
+        self._to_measure = make_specs[1:]
         with failing(self.shell.failed, "Could not measure"):
-            self.measuring.start(make_spec(), job_file(), self.context.device.wanted)
+            self.measuring.start(make_specs[0](), job_file(), self.context.device.wanted)
         self._refresh()
 
     def _on_measured(self, last: Done) -> None:
         if last.status == "failed":
             self._fail(last.error, "Could not measure", last.details)
+        elif last.status == "finished" and self._to_measure:
+            self._measure(*self._to_measure)
         self._draft()
 
     # Writing

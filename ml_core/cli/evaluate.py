@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ml_core.evaluation.paired import PairedDifference
-    from ml_core.jobs.measurement.run import Answers, Precision, When
+    from ml_core.jobs.measurement.run import Answers, Precision
+    from ml_core.reports.record import When
 
 _N = (
     "Number of images: a seeded, stratified sample; for the demo the first ones, class by class in "

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from pydantic import JsonValue
 
@@ -43,6 +43,7 @@ from ml_core.reports.record import (
     RateClaim,
     ScanFacts,
     TriggerFacts,
+    When,
 )
 from ml_core.reports.rows import Rows
 
@@ -234,9 +235,7 @@ def _safety(material: Material) -> Iterator[Claim]:
         )  # fmt: skip
 
 
-def _rates(
-    material: Material, when: Sequence[Literal["before", "after", "reference", "evaluation"]]
-) -> Iterator[Claim]:
+def _rates(material: Material, when: Sequence[When]) -> Iterator[Claim]:
     """Every rate of every measurement that was measured."""
     for id_, facts in material.measurements.items():
         if facts.when not in when:

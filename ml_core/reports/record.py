@@ -13,6 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 SCHEMA_VERSIONS = ("1.0", "1.1")
 SCHEMA_VERSION = SCHEMA_VERSIONS[-1]
+Role = Literal["suspect", "cleaned", "reference"]
+When = Literal["before", "after", "reference", "evaluation"]
+ROLE_OF: dict[When, Role] = {
+    "before": "suspect", "evaluation": "suspect", "reference": "reference", "after": "cleaned",
+}  # fmt: skip
+"""What a checkpoint is called that was measured so."""
 EVIDENCE_FILE = "evidence.json"
 SCHEMA_FILE = "evidence.schema.json"
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -247,7 +253,7 @@ class CheckpointFacts(MeasuredCheckpoint):
         Where the bundle holds it.
     """
 
-    role: Literal["suspect", "cleaned", "reference"]
+    role: Role
     inspection: BundlePath | None = None
     file: BundlePath | None = None
 
@@ -292,7 +298,7 @@ class TriggerFacts(MeasuredTrigger):
 class Measured(Record):
     """What is known of an evaluation wherever it is recorded; fields as in `MeasurementFacts`."""
 
-    when: Literal["before", "after", "reference", "evaluation"]
+    when: When
     head: Literal["zero-shot", "linear"] = "zero-shot"
     heldout: bool = False
     job: Any = None

@@ -44,7 +44,7 @@ from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.auto import AUTO_FILE
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
-from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE
+from ml_core.jobs.specs import CLEANED_FILE, RESULT_FILE, SPEC_FILE
 from ml_core.reading.errors import InputError
 from ml_core.reports.html.report import render_html
 from ml_core.reports.measurement_files import (
@@ -284,6 +284,9 @@ def test_what_is_on_show_or_the_newest_of_each_kind_goes_in():
     after = ReportPart("scan", Path("scan"), "", 6.0, cleaned="c")  # of what that run made
     assert usually_chosen((after, run, *parts), ()) >= {Path("cleaned"), Path("scan")}
     assert Path("scan") not in usually_chosen((after, run, *parts), ("old", ""))
+    again = ReportPart("measurement", Path("again"), "", 6.0, "cleaned", cleaned="c")
+    assert usually_chosen((again, run, *parts), ()) >= {Path("again"), Path("m"), Path("r")}
+    assert Path("again") not in usually_chosen((again, run, *parts), ("old", ""))
 
 
 def test_a_part_is_left_out_and_what_cannot_be_read_is_one_sentence(station, qtbot, tmp_path):
@@ -325,8 +328,12 @@ def test_what_is_missing_follows_what_there_is(session, tmp_path):
     measurement = replace(bare, with_trigger=True)
     reference = ReportPart("measurement", Path("r"), "", 1.0, "reference", with_trigger=True)
     searched = ReportPart("scan", Path("s"), "", 1.0)
-    run = ReportPart("run", Path("run"), "", 1.0)
+    run = ReportPart("run", Path("run"), "", 1.0, with_trigger=True)
     others = measurement, reference, searched
+    plain_run = replace(run, with_trigger=False)
+    assert commands(*others, plain_run)[0] == "report.measure"
+    after = replace(measurement, role="cleaned")
+    assert "report.measure" not in commands(*others, plain_run, after)
     assert commands(*others, run) == ["clean.rebound", "clean.holdouts"]
     assert commands(*others, replace(run, proofs=(REBOUND_FILE, HOLDOUTS_FILE))) == []
     session.images = None
@@ -399,6 +406,32 @@ def test_the_reference_that_is_known_is_taken_and_else_asked_for(station, sessio
     assert failure.title == "Could not measure"
 
 
+def test_what_a_run_without_a_trigger_made_is_measured_with_one_too(station, qtbot, tmp_path):
+    run, _, _ = with_everything(station, qtbot, tmp_path)
+    station.session.trigger = demo_trigger()
+    station.measure()
+    runner = station.measuring.runner
+    assert runner.spec["when"] == "evaluation"
+    runner.ended.emit(Done("finished"))
+    assert not station.measuring.is_running  # the run had the trigger
+
+    spec = json.loads((run / SPEC_FILE).read_text())
+    (run / SPEC_FILE).write_text(json.dumps(spec | {"trigger": None}))
+    (run / RESULT_FILE).touch()
+    station.drafting.refresh()
+    drafted(station, qtbot)
+    for last in ("failed", "finished"):
+        station.measure()
+        station.measuring.runner.ended.emit(Done(last))
+    spec = station.measuring.runner.spec
+    assert (spec["when"], spec["checkpoint"]) == ("after", str(run / CLEANED_FILE))
+    kept = kept_measurement(Path(spec["output_dir"]), "after")
+    station.measuring.runner.ended.emit(Done("finished"))
+    drafted(station, qtbot)
+    (part,) = (part for part in station.drafting.parts if part.folder == kept)
+    assert (part.role, part.cleaned) == ("cleaned", SHA)
+
+
 # The preview
 
 
@@ -430,8 +463,7 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     answers = Answers(place).take_over(station.context.prompts)
     station.context.actions.run("report.write")
     dialog = station.write_dialog
-    assert not dialog.sign.isEnabled()
-    assert "cleanclip key new" in dialog.sign.toolTip()
+    assert dialog.sign.isEnabled()
     dialog.as_zip.click()
     dialog.checkpoints.click()
     dialog.author.setText(" A. Analyst ")
@@ -497,6 +529,28 @@ def test_a_bundle_is_signed_with_a_key_of_the_user(secret, station, qtbot, tmp_p
     sentence = f"Signed with {key.short} Ada." if right else "It is not signed."
     assert sentence in station.written.text()
     assert len(station.failures) == (not right)
+
+
+def test_who_has_no_key_makes_one_in_the_dialog(qtbot):
+    dialog = WriteDialog([], "Ada")
+    qtbot.addWidget(dialog)
+    chosen = []
+    dialog.chosen.connect(lambda *choice: chosen.extend(choice))
+    dialog.sign.click()
+    assert dialog.key_name.text() == "Ada"
+    dialog.passphrase.setText("right")
+    dialog.ok.click()
+    assert "passphrases differ" in dialog.key_problem.text()
+    dialog.again.setText("right")
+    dialog.key_name.clear()
+    dialog.ok.click()
+    assert "needs a name" in dialog.key_problem.text()
+    assert chosen == []
+    dialog.key_name.setText("Grace")
+    dialog.ok.click()
+    (key,) = trusted_keys()
+    assert (key.name, key.own) == ("Grace", True)
+    assert chosen[2] == (key.key_id, "right")
 
 
 # Verifying

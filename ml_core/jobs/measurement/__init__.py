@@ -11,9 +11,10 @@ from ml_core.jobs.specs import Machine, OnModel, Setting
 class MeasurementSpec(Machine, Setting, OnModel):
     """One checkpoint, measured in fp32 on a set of pictures, and kept with every answer.
 
-    ``when`` is ``reference`` for a model to compare with. Without ``output_dir`` nothing is kept.
+    ``when`` is ``reference`` for a model to compare with, ``after`` for one that was cleaned.
+    Without ``output_dir`` nothing is kept.
     """
 
     targeted: bool = True
-    when: Literal["evaluation", "reference"] = "evaluation"
+    when: Literal["evaluation", "reference", "after"] = "evaluation"
     output_dir: PathText | None = None

@@ -44,10 +44,9 @@ from ml_core.reports.measurement_files import (
     trigger_record,
     write_measurement,
 )
-from ml_core.reports.record import Measured
+from ml_core.reports.record import Measured, When
 from ml_core.reports.rows import rows_of
 
-When = Literal["before", "after", "reference", "evaluation"]
 Head = Literal["zero-shot", "linear"]
 
 

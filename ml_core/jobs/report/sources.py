@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -50,18 +50,19 @@ from ml_core.reports.measurement_files import (
     read_measurement,
 )
 from ml_core.reports.record import (
+    ROLE_OF,
     BundlePath,
     CheckpointFacts,
     DataFacts,
     JobFacts,
     MeasuredCheckpoint,
     MeasurementFacts,
+    Role,
     ScanFacts,
     TriggerFacts,
 )
 from ml_core.reports.without_paths import WithoutPaths
 
-Role = Literal["suspect", "cleaned", "reference"]
 _RUN_FOLDERS = (
     "before", "after", "after-linear", "heldout-before", "heldout-after", "heldout-after-linear",
 )  # fmt: skip
@@ -209,13 +210,11 @@ class _Reading:
                 continue
             measurement = read_measurement(folder)
             self._check_same(run, measurement)
-            role: Role = "suspect" if measurement.facts.when == "before" else "cleaned"
-            ends[measurement.facts.when] = self._checkpoint(measurement, role, run.folder)
+            when = measurement.facts.when
+            ends[when] = self._checkpoint(measurement, ROLE_OF[when], run.folder)
             evaluation = self._clean.json(measurement.evaluation)
             own = evaluation == side_of(result, measurement.facts)[1]
-            self._measurement(
-                f"{id_}-{name}", measurement, ends[measurement.facts.when], id_ if own else None
-            )
+            self._measurement(f"{id_}-{name}", measurement, ends[when], id_ if own else None)
         recipe = run.spec.recipe
         stated: dict[str, Any] = {name: getattr(recipe, name) for name in _OF_RECIPE}
         stated |= dict.fromkeys(("status", "training_data", "precision", "device"), "")
@@ -229,8 +228,7 @@ class _Reading:
     def add_evaluation(self, measurement: MeasurementFolder) -> None:
         """A measurement of no run."""
         number = sum(key.startswith("evaluation-") for key in self.sources.measurements) + 1
-        role: Role = "reference" if measurement.facts.when == "reference" else "suspect"
-        checkpoint = self._checkpoint(measurement, role, None)
+        checkpoint = self._checkpoint(measurement, ROLE_OF[measurement.facts.when], None)
         self._measurement(f"evaluation-{number}", measurement, checkpoint, None)
 
     def add_scan(self, folder: Path) -> None:
