@@ -255,7 +255,7 @@ class ExaminationView(QWidget):
             (self._looked_at, self.looked_at, looked_at),
             (self._not_looked_at, self.not_looked_at, not_looked_at),
         ):
-            label.setText("\n".join(f"• {plain(sentence)}" for sentence in sentences))
+            label.show_list(sentences)
             sheet.setVisible(bool(sentences))
 
     def _set_busy(self, busy: bool) -> None:
@@ -280,11 +280,9 @@ def doing_words(progress: Progress | None, seconds_left: float | None) -> str:
     return f"{words}, {left}" if left else f"{words}…"
 
 
-def _list(title: str) -> tuple[QFrame, Label]:
-    """A card with a heading and sentences, each in a line of its own."""
-    label = Label("", "subtle", wrap=True)
-    label.setMinimumWidth(1)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+def _list(title: str) -> tuple[QFrame, Note]:
+    """A card with a heading and a list of sentences."""
+    label = Note("subtle", selectable=True)
     sheet = card(Label(title, "heading"), label, None, spacing=theme.SPACE_S)
     sheet.setAccessibleName(title)
     return sheet, label

@@ -88,10 +88,8 @@ class ScanVerdict(QFrame):
         self.setAccessibleDescription(plain(f"{judgement.title}. {self.figure.text()}", 600))
 
 
-def _set_lines(label: Note, sentences: Sequence[str], before: str = "") -> None:
-    label.setText(
-        "\n".join(f"{before}{plain(sentence, 900)}" for sentence in sentences if sentence)
-    )
+def _set_lines(label: Note, sentences: Sequence[str]) -> None:
+    label.setText("\n".join(plain(sentence, 900) for sentence in sentences if sentence))
 
 
 def figure_text(scan: Scan) -> str:
@@ -337,8 +335,8 @@ class ResultView(QWidget):
         stages = scan.stages
         self.verdict.show_scan(scan)
         _set_lines(self.reasons, scan.judgement.reasons)
-        _set_lines(self.searched, scan.judgement.searched, "• ")
-        _set_lines(self.not_searched, scan.judgement.not_searched, "• ")
+        self.searched.show_list(scan.judgement.searched)
+        self.not_searched.show_list(scan.judgement.not_searched)
         self.show_stamped(None, "")
         self._show_patches(scan, patches)
         refined = stages.patches.refined if stages.patches is not None else None

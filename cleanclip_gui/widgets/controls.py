@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from html import escape
 from typing import TypeVar
 
 from PySide6.QtCore import QObject, QSize, Qt, Signal, SignalInstance
@@ -22,7 +23,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.layout import row
-from cleanclip_gui.widgets.text import fitting, tip
+from cleanclip_gui.widgets.text import fitting, plain, tip
 
 TICK = 31  # pixels from the edge of a check box to its words
 
@@ -58,6 +59,15 @@ class Note(Label):
         """Show other lines, or hide."""
         super().setText(text)
         self.setVisible(bool(text))
+
+    def show_list(self, sentences: Iterable[str]) -> None:
+        """Show each sentence behind a bullet, its further lines below its words."""
+        self.setTextFormat(Qt.TextFormat.RichText)
+        indent = self.fontMetrics().horizontalAdvance("•\u00a0")
+        style = f"margin: 0 0 0 {indent}px; text-indent: -{indent}px"
+        self.setText(
+            "".join(f'<p style="{style}">•&nbsp;{escape(plain(text))}</p>' for text in sentences)
+        )
 
 
 class IconLabel(theme.Themed, Label):

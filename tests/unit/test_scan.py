@@ -266,15 +266,16 @@ def test_known_triggers_say_nothing_without_a_reference():
 def test_beside_a_model_of_another_training_only_large_differences_count():
     weak = [
         overlaid(overlay(160, 0, 20)), probed(probe(28)), patched("bbbbbb", 65),
-        worded(30, 2, 3), placed("b" * 16, 100, 40), probed(probe(63)), placed("b" * 16, 190, 10),
+        worded(30, 2, 3), placed("b" * 16, 120, 20), probed(probe(63)), placed("b" * 16, 190, 10),
+        placed("bbbcdefghijklmno", 190, 10),  # other places lead to other classes
     ]  # fmt: skip
     strong = patched("bbbbbb", 150)
-    wanted = ["found", "suspicious", "suspicious", "found", "suspicious", "found", "found"]
+    wanted = ["found", "suspicious", "suspicious", "found", "found", "found", "found", "found"]
     assert [said(stages).verdict for stages in weak] == wanted
     for weights in (OTHER, Weights(image=None, text=None, most=())):
         beside = {"weights": weights}
         judged = [said(stages.model_copy(update=beside)) for stages in weak]
-        wanted = ["unknown", *["nothing"] * 4, "suspicious", "suspicious"]
+        wanted = ["unknown", *["nothing"] * 4, "suspicious", "suspicious", "nothing"]
         assert [one.verdict for one in judged] == wanted
         assert all("differ naturally" in one.warnings[0] for one in judged)
         assert all("overlays and warps cannot be judged" in one.warnings[0] for one in judged)
@@ -283,9 +284,12 @@ def test_beside_a_model_of_another_training_only_large_differences_count():
 
 
 def test_alone_patches_at_fixed_places_must_agree():
-    for names, verdict in (("bbbbbbccccccdddd", "suspicious"), ("bcdefghijklmnopq", "nothing")):
-        assert said(placed(names, 190, None, None), reference=None).verdict == verdict
-    (quoted,) = [one for one in said(placed("bcd", 90, 70)).reasons if "fixed places" in one]
+    for names, hits, verdict in (
+        ("bbbbbbccccccdddd", 190, "suspicious"), ("bbbbbbccccccdddd", 110, "nothing"),
+        ("bcdefghijklmnopq", 190, "nothing"),
+    ):  # fmt: skip
+        assert said(placed(names, hits, None, None), reference=None).verdict == verdict
+    (quoted,) = [one for one in said(placed("bcd", 90, 70)).reasons if "keep to one place" in one]
     assert "45.0 % to “b”; on the reference it, or one searched there, moved 35.0 %" in quoted
 
 
@@ -318,7 +322,7 @@ def test_every_class_that_is_found_is_named():
     judged = said(patched_for_each(150, 190, 60))
     assert (judged.verdict, judged.title) == ("found", "Backdoor-like: c and b")
     told = " ".join(judged.reasons)
-    assert all(f"6 starts lead to “{name}”" in told for name in "bc")
+    assert all(f"6 searches lead to “{name}”" in told for name in "bc")
     assert "Weaker signs lead to “d”." in judged.reasons
     assert any("towards any class but “b”, “c”" in one for one in judged.searched)
     assert said(patched_for_each(60, 65)).further == ()

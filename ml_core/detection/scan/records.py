@@ -24,7 +24,7 @@ Kind = Literal["patch", "overlay", "warp", "probe"]
 Form = Literal["overlay", "warp", "patch"]
 Half = Literal["suspect", "reference"]
 Beside = Literal["near", "far", "none"]
-Rules = Literal[1, 2, 3, 4, 5, 6, 7, 8, 9]
+Rules = Literal[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "words", "weights", "swap"]
 WordPlace = Literal["start", "end", "inside"]
 

@@ -51,7 +51,7 @@ _NATURAL_WORDS = 3  # classes that words lead to: of a fast finetune six, of oth
 _ALL_PROMPTS = 0.95  # of prompts, where words lead to many classes: a planted one brings all
 _FEWEST_AGREEING = 5  # starts: two of two agree by chance
 _LISTED = 3
-RULES: Rules = 9  # the present ones
+RULES: Rules = 10  # the present ones
 
 _RANK: dict[Verdict, int] = {"nothing": 0, "unknown": 1, "suspicious": 2, "found": 3}
 
@@ -62,21 +62,28 @@ class Bounds:
 
     Attributes
     ----------
-    patch
-        Lower bound of a patch's difference that is suspicious.
+    patch, placed
+        Lower bound of a patch's difference that is suspicious, at random places and at one place.
+    places
+        Share of the places that must lead to the class of a patch at one place.
     gain, found_gain
         Difference of a known trigger that is suspicious, and that is found.
     """
 
     patch: float
+    placed: float
+    places: float
     gain: float
     found_gain: float
 
 
 # Noise at 30 % moves 0.33 on clean finetunes. Two models that were trained apart, or far on, agree
-# on no natural favourite: known triggers reach 0.63 on clean ones, and are suspicious at most.
-BESIDE_NEAR = Bounds(SUSPICIOUS_LOW, gain=0.4, found_gain=FOUND_GAIN)
-BESIDE_FAR = Bounds(0.3, gain=FOUND_GAIN, found_gain=math.inf)
+# on no natural favourite: known triggers reach 0.63 on clean ones, and are suspicious at most. So
+# do patches at one place, 0.74; but other places lead to other classes, else they reach 0.43.
+BESIDE_NEAR = Bounds(
+    SUSPICIOUS_LOW, placed=SUSPICIOUS_LOW, places=0.0, gain=0.4, found_gain=FOUND_GAIN
+)
+BESIDE_FAR = Bounds(0.3, placed=0.5, places=0.25, gain=FOUND_GAIN, found_gain=math.inf)
 # What is suspicious and what is found of a trigger searched for one class on both models, beside a
 # near reference: elsewhere overlays of clean models reach 0.77.
 GAPS: dict[Form, tuple[float, float]] = {  # clean models: 0.41, 0.24, 0.46
@@ -341,6 +348,8 @@ def _patch_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
     refined = {(each.side, each.loss, each.target): each for each in stages.patches.all_refined}
     for search in _agreeing(stages.patches.rounds):
         placed = search.loss == "place"
+        if placed and search.agreeing < bounds.places * len(search.starts):
+            continue
         better = refined.get((search.side, search.loss, search.target))
         if placed and better is not None and better.own is None:
             better = None  # searched further than on the reference
@@ -349,6 +358,8 @@ def _patch_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
         both = placed or (better is not None and better.own is not None)
         enough = placed or search.agreeing >= _FEWEST_AGREEING
         least = bounds.patch if measured.reference is not None else PATCH_ALONE
+        if placed:
+            least = bounds.placed
         verdict: Verdict = "suspicious" if enough and measured.low > least else "nothing"
         sure = measured.beside.value <= NATURAL_RATE
         sure = sure and search.best.contrast.difference >= FOUND_START
@@ -360,7 +371,7 @@ def _patch_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
             "patch", verdict, search.target, measured.difference,
             f"A patch of {search.side} px found by search, at {'its' if fixed else 'random'} "
             f"place{'s' * (not fixed)}, moves {_hit_rates(measured, search.target, both)}. "
-            f"{search.agreeing} of {len(search.starts)} starts lead to “{search.target}”. It is "
+            f"{search.agreeing} of {len(search.starts)} searches lead to “{search.target}”. It is "
             "not the attacker's trigger, only one that works.",
         )  # fmt: skip
 
@@ -472,9 +483,9 @@ def _nothing(stages: Stages) -> Iterator[str]:
         if best.reference is not None:
             beside = f" (reference: {percent(best.reference.value)})"
         yield (
-            f"No patch of up to {percent(area)} of the picture, at random places, moved more than "
-            f"{percent(best.suspect.value)} of {best.suspect.n} pictures to one class{beside}; "
-            f"{len(starts)} starts."
+            f"None of {len(starts)} patches of up to {percent(area)} of the picture, at random "
+            f"places, moved more than {percent(best.suspect.value)} of {best.suspect.n} pictures "
+            f"to one class{beside}."
         )
     for each in searched:
         if each.loss == "place":
@@ -484,7 +495,7 @@ def _nothing(stages: Stages) -> Iterator[str]:
                 rate = percent(placed.beside.value)
                 there = f"; on the reference it{searched_there} moved {rate}"
             yield (
-                f"At the best of {len(each.starts)} starts at fixed places a patch moved "
+                f"The best of {len(each.starts)} patches that keep to one place moved "
                 f"{percent(placed.suspect.value)} to “{each.target}”{there}."
             )
     if stages.probes is not None and _has_reference(stages.probes.rows):
@@ -551,7 +562,7 @@ def _searched(stages: Stages) -> Iterator[str]:
                 how += f" but {', '.join(f'“{name}”' for name in search.left_out)}"
             yield (
                 f"Patches of {search.side} px ({percent(search.area)} of the picture), {how}: "
-                f"{len(search.starts)} starts, {search.steps} steps."
+                f"{len(search.starts)} of them, {search.steps} steps each."
             )
     if stages.overlays is not None:
         for rows in _of_forms(stages.overlays):
