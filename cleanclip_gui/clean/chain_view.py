@@ -15,7 +15,7 @@ from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.step_row import StepLook, StepRow
-from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.widgets.text import plain, unbroken
 from ml_core.events import Event, Finding, Metric
 from ml_core.jobs.auto import TITLE, AutoStep, Outcome, StepStatus
 from ml_core.jobs.proofs import ReboundSpec
@@ -91,7 +91,7 @@ class ChainView(QWidget):
         elif result is not None and tone == "ok" and result.comes_back is not False:
             answer, tone = _PROOFS[result.comes_back]
         self.answer.setText(f"{TITLE}: {answer}" if answer else TITLE)
-        self.sentences.setText(plain(words, 4000, lines=True))
+        self.sentences.setText(unbroken(plain(words, 4000, lines=True)))
         self.back.setVisible(bool(words) and offers_back)
         self.more.setVisible(bool(words))  # then the answer comes first
         self.steps.setVisible(not words or self.more.isChecked())

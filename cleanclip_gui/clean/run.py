@@ -582,12 +582,12 @@ class CleaningRun(QObject):
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
+            if self.mode == "auto" and not self.is_planned:
+                self._plan_step()
+                self.task.overall.take(event)
             fraction, left = self.task.fraction, self.task.seconds_left
-            if self.mode == "auto":  # nobody knows what is to come after this step
-                fraction, left = 0.0, None
-                if not self.is_planned:
-                    self._plan_step()
-                    self.task.overall.take(event)
+            if self.mode == "auto":  # of the step: nobody knows what is to come after it
+                left = None
             self._session.run_progress = RunProgress(event.stage, fraction, left)
             self.progressed.emit(event)
         elif isinstance(event, Metric):

@@ -553,7 +553,7 @@ class CleanStation(QWidget):
     def _right_side(self) -> QWidget:
         """Run bar; tabs and the newest line of the log; this run's outcome and charts, or all."""
         this_run = page(
-            self.earlier_card, self.trouble_card, self.result_card, self.chain, self.proof_card,
+            self.earlier_card, self.trouble_card, self.chain, self.result_card, self.proof_card,
             (self.charts, 1), spacing=theme.SPACE_M,
         )  # fmt: skip
         self.scroll_area = scrolling(this_run)

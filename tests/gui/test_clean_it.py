@@ -11,6 +11,7 @@ from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.clean.job import write_job
 from cleanclip_gui.session.records import Answer, JobState
 from cleanclip_gui.session.settings import PastResult
+from cleanclip_gui.widgets.text import unbroken
 from ml_core.events import Done, Metric, Progress
 from ml_core.figures import distinct
 from ml_core.jobs.auto import AutoSpec
@@ -137,6 +138,7 @@ def test_the_steps_while_they_run(qtbot, panel, session):
     assert words.startswith("Step 1 of at least 5: Patches · 4 of 6 · ")
     assert words.endswith(" left in this step")
     assert 0 < panel.run_bar.bar.value() < panel.run_bar.bar.maximum()
+    assert session.run_progress.fraction > 0  # of the step
     assert session.run_progress.seconds_left is None  # nobody knows how long the whole takes
     assert [work.kept for work in panel.at_work()] == [
         "Finished steps are kept; this one begins again."
@@ -175,7 +177,7 @@ def test_the_steps_while_they_run(qtbot, panel, session):
 
 def test_the_answer_its_round_and_the_way_back(panel, session):
     folder = run_to_the_end(panel)
-    assert panel.chain.sentences.text().split("\n") == list(SENTENCES)
+    assert panel.chain.sentences.text().split("\n") == list(map(unbroken, SENTENCES))
     assert session.run.output_dir == str(folder / "round-1")
     assert panel.run_bar.title.text() == "#1 Clean it: finished"
     assert panel.run_bar.details.text() == "In 5 min 0 s."

@@ -26,7 +26,7 @@ _COLUMNS = (
     ("Started", "When the run was created."),
     ("Status", "Status of the run."),
     ("Accuracy", "Clean accuracy on test images, before and after."),
-    ("Attack", "Attack success rate on test images, before and after."),
+    ("ASR", "Attack success rate on test images, before and after."),
     ("File", "The checkpoint that is cleaned."),
 )
 SHOWN, RUN, STARTED, STATUS, ACCURACY, ATTACK, CHECKPOINT = range(len(_COLUMNS))

@@ -41,7 +41,7 @@ TITLES: dict[Kind, str] = {
     "known": "Known triggers",
     "scan": "Unknown triggers",
     "weights": "Changed weights",
-    "attack": "Attack",
+    "attack": "Found trigger",
     "clean": "Cleaning",
     "report": "Report",
 }
