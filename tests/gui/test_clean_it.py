@@ -188,7 +188,7 @@ def test_the_answer_its_round_and_the_way_back(panel, session):
     assert not panel.chain.steps.isVisible()  # the answer comes first
     panel.chain.more.click()
     assert panel.chain.steps.isVisible()
-    assert panel.before_after.mapToGlobal(QPoint()).y() < panel.chain.mapToGlobal(QPoint()).y()
+    assert panel.chain.mapToGlobal(QPoint()).y() < panel.before_after.mapToGlobal(QPoint()).y()
     known = panel.context.settings.results("scan")  # to Scan and Report
     assert [(past.folder, past.verdict) for past in known] == [(str(folder / "scan-0"), "found")]
     scans = []
