@@ -236,6 +236,7 @@ STORIES = {
         page: act view.report; words A draft
         claims: tab Claims
         write: act report.write
+        write-signed: act report.write; dialog; press Sign it
         verified: bundle; act report.verify; words What was checked holds
         files: act report.verify_files
         changed: bundle changed; act report.verify; words damaged or was changed

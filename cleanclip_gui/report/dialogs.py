@@ -26,11 +26,7 @@ from ml_core.reports.record import PDF_FILE
 from ml_core.reports.write_bundle import views
 from ml_core.signing import PublicKey, new_key
 
-_LEAD = (
-    "Everything that the report stands on goes into one place, so that a stranger can check it. "
-    "Some pictures of each measurement are measured again, to learn how much the model's answers "
-    "differ between machines."
-)
+_LEAD = "Everything that the report stands on goes into one place, so that a stranger can check it."
 _WEIGHTS = "The weights make the bundle large. Without them, it names the checkpoints by SHA-256."
 _NO_PDF = "This needs the package weasyprint: install cleanclip-gui[pdf]."
 _NO_PDF_VIEW = "This version makes no PDF; print report.html in a browser."
@@ -97,14 +93,13 @@ class WriteDialog(FittedDialog):
     def _key_fields(self, keys: Sequence[PublicKey]) -> QWidget:
         """Which key signs: one that the user has, or a new one."""
         named_keys = [(key.key_id, f"{plain(key.name, 60)} ({key.short})") for key in keys]
-        self.key = fill(named(ElidingComboBox(), "Key"), [*named_keys, ("", "A new key")])
-        self.key_name = named(QLineEdit(self.author.text()), "Name")
-        self.key_name.setPlaceholderText("whose signature it is")
+        self.key = fill(
+            named(ElidingComboBox(), "Key"), [*named_keys, ("", "A new key in the author's name")]
+        )
         self.passphrase = named(QLineEdit(), "Passphrase")
         self.again = named(QLineEdit(), "Again")
         form = field_form()
         form.addRow(Label("Key", "field", buddy=self.key), self.key)
-        form.addRow(Label("Name", "field", buddy=self.key_name), self.key_name)
         for edit in (self.passphrase, self.again):
             edit.setEchoMode(QLineEdit.EchoMode.Password)
             form.addRow(Label(edit.accessibleName(), "field", buddy=edit), edit)
@@ -114,8 +109,7 @@ class WriteDialog(FittedDialog):
         column(form, self.key_problem, of=fields, margins=(theme.px(TICK), 0, 0, 0))
 
         def on_key() -> None:
-            for edit in (self.key_name, self.again):
-                form.setRowVisible(edit, not self.key.currentData())
+            form.setRowVisible(self.again, not self.key.currentData())
 
         self.key.currentIndexChanged.connect(on_key)
         on_key()
@@ -133,9 +127,11 @@ class WriteDialog(FittedDialog):
             return None
         key_id, passphrase = str(self.key.currentData()), self.passphrase.text()
         if not key_id:
+            if not self.author.text().strip():
+                raise InputError("Name the author above: the new key gets that name.")
             if passphrase != self.again.text():
                 raise InputError("The two passphrases differ; type the same one twice.")
-            key_id = new_key(self.key_name.text(), passphrase).key_id
+            key_id = new_key(self.author.text(), passphrase).key_id
         return key_id, passphrase
 
     def _on_accepted(self) -> None:

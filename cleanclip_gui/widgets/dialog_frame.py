@@ -37,6 +37,9 @@ class FittedDialog(ClosingDialog):
         done, layout = super().event(event), self.layout()
         if layout is not None:
             self.setFixedHeight(layout.totalHeightForWidth(self.width()))
+            below = self.frameGeometry().bottom() - self.screen().availableGeometry().bottom()
+            if below > 0:  # it has grown
+                self.move(self.x(), max(self.y() - below, 0))
         return done
 
 
