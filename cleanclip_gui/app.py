@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import logging
 import os
@@ -123,6 +124,7 @@ def _without_display(demo: bool) -> int:
 
 
 def _run(options: argparse.Namespace, talk: Talk | None) -> int:
+    gc.disable()  # imports would be searched again and again; the window has a `Collector`
     from PySide6.QtWidgets import QApplication
 
     from cleanclip_gui.window.splash import Splash

@@ -15,11 +15,15 @@ _EVERY_MS = 500
 
 
 class Collector(QObject):
-    """Switches CPython's own collecting off, and collects what is due between two events."""
+    """Switches CPython's own collecting off, and collects what is due between two events.
+
+    What is there when it is made, modules and the window's parts, stays and is never searched.
+    """
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         gc.disable()
+        gc.freeze()
         timer = QTimer(self, interval=_EVERY_MS)
         timer.timeout.connect(collect_due)
         timer.start()
