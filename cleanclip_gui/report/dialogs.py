@@ -22,14 +22,11 @@ from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.jobs.verify import SAMPLE, VerifySpec
 from ml_core.reading.errors import InputError
-from ml_core.reports.record import PDF_FILE
-from ml_core.reports.write_bundle import views
 from ml_core.signing import PublicKey, new_key
 
 _LEAD = "Everything that the report stands on goes into one place, so that a stranger can check it."
 _WEIGHTS = "The weights make the bundle large. Without them, it names the checkpoints by SHA-256."
 _NO_PDF = "This needs the package weasyprint: install cleanclip-gui[pdf]."
-_NO_PDF_VIEW = "This version makes no PDF; print report.html in a browser."
 _NO_LIBRARY = "This needs the package cryptography: install cleanclip-gui[sign]."
 
 
@@ -61,7 +58,7 @@ class WriteDialog(FittedDialog):
         self.checkpoints = QCheckBox("Include the &checkpoints")
         self.checkpoints.setToolTip(_WEIGHTS)
         self.pdf = QCheckBox("Also the report as P&DF")
-        problem = _pdf_problem()
+        problem = "" if find_spec("weasyprint") is not None else _NO_PDF
         self.pdf.setEnabled(not problem)
         self.pdf.setToolTip(problem)
         self.author = named(QLineEdit(author), "Author")
@@ -148,13 +145,6 @@ class WriteDialog(FittedDialog):
             "author": self.author.text().strip(),
         }
         self.chosen.emit(self.as_zip.isChecked(), fields, signer)
-
-
-def _pdf_problem() -> str:
-    """Why no PDF can be made; empty if one can."""
-    if not any(view.path == PDF_FILE for view in views()):
-        return _NO_PDF_VIEW
-    return "" if find_spec("weasyprint") is not None else _NO_PDF
 
 
 _VERIFY_LEAD = (

@@ -22,9 +22,6 @@ from ml_core.events import finite
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_file, read_file
 from ml_core.reports.bundle_files import Read
-from ml_core.reports.cyclonedx import render_cyclonedx
-from ml_core.reports.html.pdf import render_pdf
-from ml_core.reports.html.report import render_html
 from ml_core.reports.measurement_files import json_bytes
 from ml_core.reports.record import (
     EVIDENCE_FILE,
@@ -37,7 +34,6 @@ from ml_core.reports.record import (
     Evidence,
     schema,
 )
-from ml_core.reports.sarif import render_intoto, render_sarif
 
 Render = Callable[[Evidence, Read], bytes]
 REPORT_FILE = "report.html"
@@ -53,18 +49,25 @@ class View:
 
 
 def views() -> tuple[View, ...]:
-    """All views that there are; to add one is a line here."""
+    """All views that there are; to add one is a line here.
+
+    What writes them is imported here: the window needs none of it to start.
+    """
+    from ml_core.reports.cyclonedx import render_cyclonedx
+    from ml_core.reports.html.pdf import render_pdf
+    from ml_core.reports.html.report import render_html
+    from ml_core.reports.sarif import render_intoto, render_sarif
+
+    def pdf(evidence: Evidence, read: Read) -> bytes:
+        return render_pdf(render_html(evidence, read), read(EVIDENCE_FILE))
+
     return (
         View(REPORT_FILE, render_html),
-        View(PDF_FILE, _pdf, asked=True),
+        View(PDF_FILE, pdf, asked=True),
         View("inspection.sarif", render_sarif),
         View("bom.cdx.json", render_cyclonedx),
         View("model.intoto.json", render_intoto),
     )
-
-
-def _pdf(evidence: Evidence, read: Read) -> bytes:
-    return render_pdf(render_html(evidence, read), read(EVIDENCE_FILE))
 
 
 FOLDER_SUFFIX, ZIP_SUFFIX = ".evidence", ".zip"

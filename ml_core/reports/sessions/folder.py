@@ -28,7 +28,6 @@ from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.inspect import is_there, split_part
 from ml_core.reading.json_file import JsonFile, short
 from ml_core.reading.regular_file import read_file
-from ml_core.reports.derive import evidence_from
 from ml_core.reports.measurement_files import LocalData, json_bytes, trigger_record
 from ml_core.reports.record import (
     EVIDENCE_FILE,
@@ -474,6 +473,8 @@ def draft(
     triggers
         On the canvas and beside it; a session keeps their exact bytes.
     """
+    from ml_core.reports.derive import evidence_from  # the window starts without it
+
     paths = [checkpoint.inspection.path for checkpoint in checkpoints]
     known = [cache_dir(), config_dir(), data_dir(), *paths]
     clean = WithoutPaths([*known, *(path.parent for path in known)])
