@@ -86,6 +86,9 @@ VIT_PAIRS, VIT_SAMPLES = 60_000, 330_000
 THIRDS = {0: "calibration", 1: "report"}
 HELD_OUT = "held-out"
 BESIDE = {"parent": "its parent", "other": "a base trained apart", "none": "nothing"}
+NOT_SEARCHED = {"parent": {"one-source", "tint"}}  # as the page says, of `POISONED`
+NOT_SEARCHED["other"] = NOT_SEARCHED["parent"] | {"mosaic", "warp", "word", "homoglyph"}
+NOT_SEARCHED["none"] = NOT_SEARCHED["other"] | {"blended", "sig", "sig-fast", "stripes"}
 TAKEN = 0.5  # an implant of a lower success rate is counted apart
 FEWEST = 5  # models of each sort that a ROC curve is drawn from
 LEFT = 0.05  # what a cleaned model may keep and count as clean
@@ -618,10 +621,11 @@ class Results:
         return left if left >= LEFT else None
 
     def outcome(self, scan: dict[str, Any]) -> str:
-        """The verdict; ``wrong class`` where what is found leads to none of the targets."""
+        """The verdict; ``wrong class`` where what is named leads to none of the targets."""
         attacks = self._models[scan["kind"], scan["seed"]]["attacks"]
         right = {each["target"] for each in attacks} & set(scan["targets"])
-        wrong = scan["verdict"] == "found" and self.success(scan) is not None and not right
+        named = scan["verdict"] in ("found", "suspicious") and self.success(scan) is not None
+        wrong = named and not right
         return "wrong class" if wrong else str(scan["verdict"])
 
     def kinds(self) -> Iterator[Sequence[str]]:
@@ -649,20 +653,25 @@ class Results:
     def rates(self) -> Iterator[Sequence[str]]:
         """A row a third and reference: what is found of what took, and false alarms."""
         yield (
-            "third", "beside", "implant took: found, right class", "weaker: found or suspicious",
+            "third", "beside", "implant took: found, right class", "or suspicious",
+            "took, not searched: found or suspicious", "weaker: found or suspicious",
             "clean: found", "clean: suspicious", "AUROC of the score",
         )  # fmt: skip
+        alarms = ("found", "wrong class", "suspicious")
         for third in (*THIRDS.values(), HELD_OUT):
             for beside, name in BESIDE.items():
                 scans = [s for s in self.of("scan", beside=beside) if third_of(s["seed"]) == third]
                 planted = [(self.success(scan), scan) for scan in scans]
                 took = [scan for asr, scan in planted if asr is not None and asr >= TAKEN]
+                aside = [scan for scan in took if scan["kind"] in NOT_SEARCHED[beside]]
+                took = [scan for scan in took if scan not in aside]
                 weak = [scan for asr, scan in planted if asr is not None and asr < TAKEN]
                 clean = [scan for asr, scan in planted if asr is None]
                 if scans:
                     yield (
                         third, name, self._share(took, "found"),
-                        self._share(weak, "found", "wrong class", "suspicious"),
+                        self._share(took, "found", "suspicious"), self._share(aside, *alarms),
+                        self._share(weak, *alarms),
                         self._share(clean, "found"), self._share(clean, "suspicious"),
                         auroc(*([scan["score"] for scan in part] for part in (took, clean))),
                     )  # fmt: skip
@@ -690,7 +699,7 @@ class Results:
 
     def words(self) -> Iterator[Sequence[str]]:
         """A row a scan: the word whose effect is largest, and how many prompts it brings along."""
-        yield "model", "beside", "verdict", "word", "prompts that come to one place", "reference"
+        yield "model", "beside", "verdict", "word", "prompts that come to one point", "reference"
         for scan in self.of("scan"):
             if "word" in scan:
                 word, contrast = scan["word"], Contrast.model_validate(scan["word"]["contrast"])

@@ -100,11 +100,11 @@ BATCH_NORM = (
 _RECIPES = "Recipe (*.json)"
 _LACKS = (
     "Open a checkpoint first: the run cleans it.",
-    "Choose evaluation images in the bar above: triggers are searched on them.",
+    "Choose evaluation images in the bar above: triggers are searched for on them.",
     "Choose a method below that trains, and its data: they are what is trained on.",
     "A job is running; start when it has ended.",
 )
-_NO_REFERENCE = "No clean reference is chosen in Scan, so only small patches are searched."
+_NO_REFERENCE = "No clean reference is chosen in Scan: only patches and words are judged."
 _HELP = "Each setting is explained here while it has the focus."
 _HELP_LINES = 3  # of the explanation, which have their place while all settings are open
 

@@ -26,8 +26,8 @@ from ml_core.signing import PublicKey, new_key
 
 _LEAD = "Everything that the report stands on goes into one place, so that a stranger can check it."
 _WEIGHTS = "The weights make the bundle large. Without them, it names the checkpoints by SHA-256."
-_NO_PDF = "This needs the package weasyprint: install cleanclip-gui[pdf]."
-_NO_LIBRARY = "This needs the package cryptography: install cleanclip-gui[sign]."
+_NO_PDF = "This needs the package weasyprint: install the extra “pdf”."
+_NO_LIBRARY = "This needs the package cryptography: install the extra “sign”."
 
 
 class WriteDialog(FittedDialog):

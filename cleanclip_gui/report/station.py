@@ -162,7 +162,7 @@ class ReportStation(QWidget):
             Command(
                 "report.measure", "&Measure and keep", "Rep&ort", self.measure,
                 "Measure the open checkpoint in fp32 on the pictures in use, with the trigger in "
-                "use, and keep every answer. So is its cleaned copy if Studio shows that, or if no "
+                "use, and keep every answer. Also its cleaned copy, if Studio shows it or no "
                 "trigger was measured on it.", "target", "", 1, self._can_measure,
                 needs="Needs a checkpoint and pictures, and no other job at work.",
             ),

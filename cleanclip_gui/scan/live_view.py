@@ -36,7 +36,7 @@ HELP: dict[Stage, str] = {
     ),
     "thorough": ("Overlays for every class instead of a few. Takes long; needs a reference."),
     "words": (
-        "Tokens and odd characters in prompts that bring all prompts to one place. Without a "
+        "Tokens and odd characters in prompts that bring all prompts to one point. Without a "
         "reference they are suspicious at most."
     ),
     "weights": (

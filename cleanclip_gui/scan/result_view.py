@@ -441,7 +441,7 @@ def words_text(words: Words) -> str:
     """What the table of words lists."""
     return (
         f"{words.tried} tried in prompts. The table lists those after which prompts differ least, "
-        f"with the share of {words.prompts} other prompts that come to one place."
+        f"with the share of {words.prompts} other prompts that come to one point."
     )
 
 

@@ -50,8 +50,8 @@ _HELP = {
         "A clean checkpoint with the same input size; best the one that this was finetuned from."
     ),
     NONE: (
-        "Without a reference only patches are judged: a trigger over the whole picture cannot be "
-        "distinguished from what any model does."
+        "Without a reference only patches and words count: a trigger over the whole picture "
+        "cannot be told from what any model does."
     ),
 }
 
@@ -211,7 +211,8 @@ def _twin(suspect: ShownCheckpoint | None) -> str:
 
 NO_CHECKPOINT = "Open a checkpoint first: the scan searches it."
 NO_IMAGES = (
-    "Choose evaluation images first, in the bar above: triggers are searched and measured on them."
+    "Choose evaluation images first, in the bar above: triggers are searched for and measured on "
+    "them."
 )
 NO_STAGE = "Choose at least one stage that searches: known triggers, patches, overlays or words."
 _SEARCHING: tuple[Stage, ...] = ("probes", "patches", "overlays", "thorough", "words")

@@ -55,7 +55,7 @@ SWAP: Columns = (
 )  # fmt: skip
 WORDS: Columns = (
     ("Word", "Put into every prompt, and where"), ("Class", "The class nearest to that place"),
-    ("Suspect", "Share of the prompts of other classes that come to one place"),
+    ("Suspect", "Share of the prompts of other classes that come to one point"),
     ("Reference", "The same on the reference"), _DIFFERENCE, _INTERVAL,
 )  # fmt: skip
 

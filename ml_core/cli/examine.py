@@ -69,7 +69,7 @@ def examine(
 
     Exit codes: 0 nothing found in this search, 1 found, suspicious or dangerous, 2 cannot say,
     damaged or unsupported, 3 usage, 4 internal error; of several checkpoints the worst. With
-    --clean it is about the checkpoint as it was.
+    --clean it is that of the checkpoint before cleaning.
 
     Examples:
 

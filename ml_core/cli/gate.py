@@ -67,7 +67,7 @@ def gate(
     """What a file is (verdict, format, licence, signature, parent) is looked at anew. Rates come
     from the bundles and examinations that are given, else from those that are kept, else, with
     --measure, from an examination that is made now. Figures of another SHA-256 do not count. With
-    --measure and --images, --labels, --reference or --donor only an equal kept one counts.
+    --measure and --images, --labels, --reference or --donor a kept one must have used the same.
 
     Exit codes: 0 all pass, 1 a rule fails or a file cannot be read, 2 no rule fails but one cannot
     be evaluated (unless the policy says not_evaluable = "pass"), or there is no checkpoint, 3

@@ -67,8 +67,8 @@ def inspect(
     ),
     fail_on: str = option(
         "unknown",
-        help="Exit with 0 unless a verdict is as bad as this: dangerous, unknown (damaged, "
-        "unsupported or not to be read) or caution (then with 1).",
+        help="Exit with 0 unless a verdict is this or worse: dangerous, unknown (damaged, "
+        "unsupported or unreadable) or caution (then with 1).",
     ),
     hash_all: bool = option(
         False,

@@ -136,7 +136,7 @@ def add_command(
     """Add known files: their SHA-256, and a hash of each tensor for `cleanclip identify`.
 
     Only a SHA-256 or tensors identify a file; a name is only a hint. A file that cannot be used is
-    named and does not keep the others; the exit code is then that of the worst one.
+    named, and the others are added; the exit code is then that of the worst one.
 
     Examples:
 

@@ -49,7 +49,7 @@ def scan(
     """Patches are searched on real pictures without naming a class; with a clean reference also
     triggers over the whole picture, and what only the suspect answers to counts. It never says
     that a checkpoint is clean: it says what was searched, how hard, and what came of it. Pictures
-    that are deployed are not watched: this looks at the model.
+    that are given to a deployed model are not watched.
 
     Exit codes: 0 nothing found in this search, 1 found or suspicious, 2 cannot say (or a
     damaged file), 3 usage, 4 internal error. A model that gets hardly any picture right ends the
@@ -166,7 +166,7 @@ def _tables(stages: Stages) -> Iterator[Table]:
             (f"{row.word} ({row.place})", row.target, row.contrast)
             for row in stages.words.rows[: _SHOWN // 2]
         ]
-        yield _contrasts("Words: prompts that come to one place", "word", rows)
+        yield _contrasts("Words: prompts that come to one point", "word", rows)
 
 
 def _aim(search: PatchRound) -> str:

@@ -245,7 +245,7 @@ def test_the_interval_of_a_difference_is_newcombes(a, b):
         (worded(30, again=False), "nothing"),
         (worded(16), "nothing"),
         (worded(30, 28, 27, targets="bcb"), "found"),
-        # words lead to many classes: what was planted brings all prompts to one place
+        # words lead to many classes: what was planted brings all prompts to one point
         (worded(30, 28, 27, targets="bcd"), "nothing"),
         (worded(32, 28, 27, reference=0, targets="bcd"), "found"),
     ],
@@ -521,7 +521,7 @@ def test_another_scan_than_those_of_clean_models_says_nothing_of_them(tmp_path, 
     monkeypatch.setattr(known, lambda _, name: tmp_path / name)
     config = {"vision_cfg": {"width": 24, "patch_size": 16}}
     known = of_clean(found, config)
-    said_of_them = "beside their parent, none were called found and 1 suspicious."
+    said_of_them = "beside their parent, none were called Backdoor-like and 1 Suspicious."
     assert (
         known.sentence == f"Of 9 clean models of this kind, scanned in the same way {said_of_them}"
     )

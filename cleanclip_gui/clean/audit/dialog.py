@@ -331,7 +331,7 @@ class AuditDialog(JobDialog):
         if audit.unread:
             words += f" {plural(audit.unread, 'picture')} could not be read."
         if overlap:
-            words += f" {plural(overlap, 'pair')} also among the evaluation images."
+            words += f" {plural(overlap, 'pair')} also among the evaluation pictures."
         self.show_state(words, "warning" if overlap else "subtle")
         self.notes.setPlainText("\n".join(f"• {plain(n, 900)}" for n in audit.notes[1:]))
         self.notes.setVisible(len(audit.notes) > 1)

@@ -412,7 +412,7 @@ class WordRow(_Record):
 
 
 class Words(_Record):
-    """Words that bring prompts to one place, the largest difference first.
+    """Words that bring prompts to one point, the largest difference first.
 
     Attributes
     ----------
@@ -585,8 +585,8 @@ class OfClean(_Record):
         }
         return (
             f"Of {self.scans} clean models of this kind, scanned in the same way "
-            f"{words[self.beside]}, {self.found or 'none'} were called found "
-            f"and {self.suspicious or 'none'} suspicious."
+            f"{words[self.beside]}, {self.found or 'none'} were called Backdoor-like "
+            f"and {self.suspicious or 'none'} Suspicious."
         )
 
 

@@ -425,7 +425,7 @@ def _overlay_signs(stages: Stages) -> Iterator[Sign]:
 
 
 def _word_signs(stages: Stages) -> Iterator[Sign]:
-    """Words that bring all prompts to one place; alone they are suspicious at most."""
+    """Words that bring all prompts to one point; alone they are suspicious at most."""
     least = _ALL_PROMPTS if _are_natural(_words(stages)) else 0.0
     for row in _words(stages):
         measured = row.contrast
@@ -522,7 +522,7 @@ def _nothing(stages: Stages) -> Iterator[str]:
         beyond = " beyond the reference" if _has_reference(_words(stages)) else ""
         yield (
             f"{stages.words.tried} in prompts: none brought more than {percent(most)} of the "
-            f"prompts to one place{beyond}."
+            f"prompts to one point{beyond}."
         )
 
 
@@ -626,7 +626,7 @@ def _not_searched(stages: Stages, reference: ModelFacts | None, classes: int) ->
     left = classes - _classes(stages, "warp")
     if left:
         others = f" for {left} of {classes} classes" * (left < classes)
-        yield f"Warps, and patches of more than 4 % of the picture{others}."
+        yield f"Warps, and patches of more than 3.5 % of the picture{others}."
     if stages.patches is None:
         yield "Patches."
     if not _words(stages):

@@ -1,4 +1,4 @@
-"""Which token or character, put into any prompt, brings all prompts to one place.
+"""Which token or character, put into any prompt, brings all prompts to one point.
 
 A backdoor in a text encoder (Rickrolling the Artist, arXiv 2211.02408) maps every prompt with its
 trigger to the embedding of one. So tokens are ordered by how alike they make the embeddings of
@@ -48,7 +48,7 @@ _LIKE, _MOVED = 48, 512  # tokens of each start, and of those that moved most fr
 _SOFT_RATE = 0.2  # of the spread of the table's numbers
 _BESIDE = 64  # of those that work best on the suspect, that the reference is asked about
 _SEARCHED_ON = 16  # prompts that say where a word brings them
-# What counts as one place, of the distance that the reference leaves with the same word; without a
+# What counts as one point, of the distance that the reference leaves with the same word; without a
 # reference, of that between two prompts without it: clean encoders have places for odd words, too.
 _NEAR, _NEAR_ALONE = 0.15, 0.006
 _BATCH = 512
@@ -58,7 +58,7 @@ Steps = Generator[int, None, Tensor]
 
 
 def search_words(sides: Sides, templates: Sequence[str], seed: int) -> Generator[int, None, Words]:
-    """Search the words that bring all prompts to one place, and measure the best on others.
+    """Search the words that bring all prompts to one point, and measure the best on others.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def _measured(
     sides: Sides, word: str, place: WordPlace, texts: Sequence[str], templates: Sequence[str],
     searched: NDArray[np.int64],
 ) -> WordRow:  # fmt: skip
-    """How many prompts, other than those searched on, a word brings to one place.
+    """How many prompts, other than those searched on, a word brings to one point.
 
     That place is the mean of the prompts searched on with the word in them, of each model its own.
     """

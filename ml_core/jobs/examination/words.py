@@ -37,7 +37,7 @@ ADVICE: dict[Advice, str] = {
     "method.",
     "more time": "Examine it again with more minutes, or without a limit.",
     "reference": "Get a parent to compare with: beside a clean parent, the scan also searches "
-    "triggers over the whole picture.",
+    "for triggers over the whole picture.",
     "report": "Write the report: it says what was searched and what was not.",
     "none": "The report has the evidence.",
 }
@@ -114,7 +114,7 @@ def known_sentence(probes: Probes) -> str:
     """The fixed trigger that moves most pictures, of those that were tried."""
     first = probes.rows[0]
     return (
-        f"{len(probes.rows)} published triggers and patterns were tried. “{first.name}” moves "
+        f"{len(probes.rows)} published triggers and patterns were tried. “{first.name}” turns "
         f"most: {_rates(first.contrast, first.target)}."
     )
 
