@@ -96,17 +96,22 @@ def keep_freed_memory() -> bool:
 
 
 @contextmanager
-def collector_off() -> Iterator[None]:
-    """Switch the garbage collector off while modules are imported.
+def collector_off(*, for_good: bool = True) -> Iterator[None]:
+    """Switch the garbage collector off while modules are imported, or very many objects are made.
 
-    It would walk over all the new objects again and again. It does not look at the imported objects
-    afterwards either.
+    It would walk over all the new objects again and again, and stop every thread meanwhile.
+
+    Parameters
+    ----------
+    for_good
+        Whether it does not look at what is there afterwards either, as modules stay.
     """
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        if for_good:
+            gc.freeze()
         if was_on:
             gc.enable()

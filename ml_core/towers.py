@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
+from ml_core.children import collector_off
 from ml_core.reading.clip_config import HF_CONFIG, MAX_PARAMETERS, is_hf, is_timm
 from ml_core.reading.errors import InputError
-from ml_core.reading.examine import collector_off
 
 _GELU = ("GELU", "GELUTanh", "PytorchGELUTanh")
 _RANDOM = (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_)

@@ -14,13 +14,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
-from ml_core.children import child_command
+from ml_core.children import child_command, collector_off
 from ml_core.reading.errors import CancelledError, InputError, unsupported
 from ml_core.reading.inspect import split_part
 from ml_core.reading.inspection import Inspection, part_of, refuse
@@ -44,21 +43,6 @@ def set_aside(records: int) -> None:
     _frozen = records > _MANY
     if _frozen:
         gc.freeze()
-
-
-@contextmanager
-def collector_off() -> Iterator[None]:
-    """Switch the garbage collector off while 100 000 records without cycles are made.
-
-    Searching them would stop every thread for a while.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 _LOG = logging.getLogger(__name__)
@@ -106,7 +90,7 @@ def examine(
     except _EndedError as ended:
         return _refuse_unread(path, str(ended))
     try:
-        with collector_off():
+        with collector_off(for_good=False):  # records without cycles
             inspection = from_json(raw, path)
             return part_of(inspection, part) if part and not inspection.refused else inspection
     except InputError as problem:
