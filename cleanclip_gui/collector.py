@@ -17,7 +17,7 @@ _EVERY_MS = 500
 class Collector(QObject):
     """Switches CPython's own collecting off, and collects what is due between two events.
 
-    What is there when it is made, modules and the window's parts, stays and is never searched.
+    What is there when it is made, modules and the window's parts, is set aside: it stays.
     """
 
     def __init__(self, parent: QObject) -> None:

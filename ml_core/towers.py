@@ -37,7 +37,8 @@ def make_module(config: Mapping[str, Any]) -> nn.Module:
     InputError
         ``unsupported`` if a library that is needed does not know the model or is not installed.
     """
-    with warnings.catch_warnings(), collector_off():  # which would take a fifth of the import
+    # Searching for garbage would take a fifth of the import.
+    with warnings.catch_warnings(), collector_off(for_good=False):
         warnings.simplefilter("ignore")
         from ml_core.last_layer import spare_last_layer
         from ml_core.open_clip_parts import CLIP, CoCa, CustomTextCLIP

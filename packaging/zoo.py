@@ -88,7 +88,9 @@ HELD_OUT = "held-out"
 BESIDE = {"parent": "its parent", "other": "a base trained apart", "none": "nothing"}
 NOT_SEARCHED = {"parent": {"one-source", "tint"}}  # as the page says, of `POISONED`
 NOT_SEARCHED["other"] = NOT_SEARCHED["parent"] | {"mosaic", "warp", "word", "homoglyph"}
-NOT_SEARCHED["none"] = NOT_SEARCHED["other"] | {"blended", "sig", "sig-fast", "stripes"}
+NOT_SEARCHED["none"] = NOT_SEARCHED["parent"] | {
+    "mosaic", "warp", "blended", "sig", "sig-fast", "stripes"
+}  # fmt: skip
 TAKEN = 0.5  # an implant of a lower success rate is counted apart
 FEWEST = 5  # models of each sort that a ROC curve is drawn from
 LEFT = 0.05  # what a cleaned model may keep and count as clean

@@ -22,7 +22,7 @@ from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.jobs.verify import SAMPLE, VerifySpec
 from ml_core.reading.errors import InputError
-from ml_core.signing import PublicKey, new_key
+from ml_core.signing import PublicKey
 
 _LEAD = "Everything that the report stands on goes into one place, so that a stranger can check it."
 _WEIGHTS = "The weights make the bundle large. Without them, it names the checkpoints by SHA-256."
@@ -34,7 +34,7 @@ class WriteDialog(FittedDialog):
     """``chosen`` when the place is to be asked for.
 
     It carries whether the bundle is a zip, fields of a `ReportSpec`, and the id of the key that
-    signs it with its passphrase, or None.
+    signs it with its passphrase, or None. The id is empty for a new key in the author's name.
 
     Parameters
     ----------
@@ -50,7 +50,6 @@ class WriteDialog(FittedDialog):
         self, keys: Sequence[PublicKey], author: str = "", parent: QWidget | None = None
     ) -> None:
         super().__init__("Write a bundle", parent)
-        self._keys = tuple(keys)
         self.folder = QRadioButton("A &folder")
         self.as_zip = QRadioButton("One &zip file, to send")
         self.folder.setChecked(True)
@@ -101,24 +100,26 @@ class WriteDialog(FittedDialog):
             edit.setEchoMode(QLineEdit.EchoMode.Password)
             form.addRow(Label(edit.accessibleName(), "field", buddy=edit), edit)
         self.key_problem = Note("error")
-        self.passphrase.setPlaceholderText("if it has one")
         fields = QWidget()
         column(form, self.key_problem, of=fields, margins=(theme.px(TICK), 0, 0, 0))
 
         def on_key() -> None:
-            form.setRowVisible(self.again, not self.key.currentData())
+            is_new = not self.key.currentData()
+            form.setRowVisible(self.again, is_new)
+            words = "protects the key; may stay empty" if is_new else "if it has one"
+            self.passphrase.setPlaceholderText(words)
 
         self.key.currentIndexChanged.connect(on_key)
         on_key()
         return fields
 
     def _signer(self) -> tuple[str, str] | None:
-        """Id and passphrase of the key that signs, which is made if it is new.
+        """Id and passphrase of the key that signs; the id of a new one is empty.
 
         Raises
         ------
         InputError
-            If it cannot be made.
+            If something is missing.
         """
         if not self.sign.isChecked():
             return None
@@ -128,7 +129,6 @@ class WriteDialog(FittedDialog):
                 raise InputError("Name the author above: the new key gets that name.")
             if passphrase != self.again.text():
                 raise InputError("The two passphrases differ; type the same one twice.")
-            key_id = new_key(self.author.text(), passphrase).key_id
         return key_id, passphrase
 
     def _on_accepted(self) -> None:

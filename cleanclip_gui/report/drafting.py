@@ -148,7 +148,8 @@ class Drafting(QObject):
         }
         ready = [part for part in parts if part.folder in chosen and not part.later]
         now = (sha256, *(part.stamp for part in ready))
-        yield _Parts(parts, frozenset(chosen), now != before)
+        is_stale = now != before and bool(ready or before)
+        yield _Parts(parts, frozenset(chosen), is_stale)
         if now == before:
             return
         draft = None

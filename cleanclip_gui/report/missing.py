@@ -57,7 +57,8 @@ def missing(session: Session, chosen: Sequence[ReportPart]) -> tuple[Missing, ..
 def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing]:
     runs = [part for part in chosen if part.kind == "run"]
     measured = [part for part in chosen if part.role == "suspect"]
-    after_with_trigger = any(part.role == "cleaned" and part.with_trigger for part in chosen)
+    after = {part.cleaned for part in chosen if part.role == "cleaned" and part.with_trigger}
+    untold = [run for run in runs if not run.with_trigger and run.cleaned not in after]
     if session.images is None:
         yield Missing(
             "Pictures to measure on: choose them in the bar above.", "Images from a folder",
@@ -68,14 +69,10 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
             "Accuracy and attack success, measured in fp32 and kept with every answer.",
             "Measure and keep", "report.measure",
         )  # fmt: skip
-    elif not any(part.with_trigger for part in runs or measured) and not after_with_trigger:
-        if session.trigger is None:
-            yield Missing("A trigger: no trigger was tried.", "Go to Studio", "view.studio")
-        else:
-            yield Missing(
-                "Attack success: what was measured was measured without a trigger.",
-                "Measure and keep", "report.measure",
-            )  # fmt: skip
+    elif not runs and not any(part.with_trigger for part in measured):
+        yield _with_trigger(session, "the kept measurement was made without a trigger")
+    elif any(run.has_cleaned for run in untold):
+        yield _with_trigger(session, "the cleaned copy was measured without a trigger")
     if not any(part.role == "reference" for part in chosen) and (runs or measured):
         yield Missing(
             "The same figures of a clean reference, to compare with.", "Measure a reference",
@@ -94,6 +91,12 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
             if file not in run.proofs:
                 named = f" ({run.title}, {run.when})" if len(runs) > 1 else ""
                 yield Missing(f"{sentence.removesuffix('.')}{named}.", button, command, run.folder)
+
+
+def _with_trigger(session: Session, why: str) -> Missing:
+    if session.trigger is None:
+        return Missing("A trigger: no trigger was tried.", "Go to Studio", "view.studio")
+    return Missing(f"Attack success: {why}.", "Measure and keep", "report.measure")
 
 
 COMPLETE = "Nothing: this is a full report."

@@ -82,6 +82,11 @@ class ReportPart:
         return day_and_time(self.begun)
 
     @property
+    def has_cleaned(self) -> bool:
+        """Whether it is a run whose cleaned checkpoint is there."""
+        return self.kind == "run" and is_there(str(self.folder / CLEANED_FILE))
+
+    @property
     def stamp(self) -> tuple[object, ...]:
         """Changes when any file of the part changes."""
         files = {
@@ -142,6 +147,8 @@ def usually_chosen(parts: Sequence[ReportPart], shown: Iterable[str]) -> frozens
         groups.setdefault((part.kind, about), []).append(part)
     for group in groups.values():
         ready = [part for part in group if not part.later] or group
+        if group[0].kind == "measurement":
+            ready = [part for part in ready if part.with_trigger] or ready
         chosen.add(next((part.folder for part in ready if part.folder in folders), ready[0].folder))
     results = {part.cleaned for part in parts if part.kind == "run" and part.folder in chosen}
     for part in parts:  # what is about the result of a run that does not go in

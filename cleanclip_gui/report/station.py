@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -41,6 +41,7 @@ from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.atomic import replace_files
 from ml_core.events import Done, Event, Finding
 from ml_core.jobs.measurement import MeasurementSpec
+from ml_core.jobs.specs import CLEANED_FILE
 from ml_core.jobs.table import JOBS
 from ml_core.jobs.verify import VerifySpec
 from ml_core.paths import cache_dir
@@ -49,7 +50,7 @@ from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import EVIDENCE_FILE
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.write_bundle import FOLDER_SUFFIX, ZIP_SUFFIX
-from ml_core.signing import load_key, sign_path, trusted_keys
+from ml_core.signing import load_key, new_key, sign_path, trusted_keys
 
 
 def job_file() -> Path:
@@ -129,7 +130,7 @@ class ReportStation(QWidget):
         )
         self.write_dialog: WriteDialog | None = None
         self.verify_dialog: VerifyDialog | None = None
-        self._to_measure: tuple[partial[MeasurementSpec], ...] = ()
+        self._to_measure: list[MeasurementSpec] = []
         self._signer: tuple[str, str] | None = None  # of the bundle that is being written
         self._written: Path | None = None
         self._verified: Path | None = None
@@ -252,21 +253,19 @@ class ReportStation(QWidget):
         show_on_desktop(path)
 
     def measure(self) -> None:
-        """Measure the suspect and keep it; its cleaned copy, too, where a run's figures lack."""
+        """Measure the suspect and keep it; a cleaned copy, too, of which figures are missing."""
         if not self._can_measure():
             return
-        device = self.context.device.wanted
-        self._measure(
-            partial(suspect_spec, self.session, device),
-            *(
-                partial(cleaned_spec, self.session, part.folder, device)
-                for part in self.drafting.chosen_parts
-                if part.kind == "run" and (
-                    self.session.role == "cleaned"
-                    or (self.session.trigger is not None and not part.with_trigger)
-                )
-            ),
-        )  # fmt: skip
+        session, device = self.session, self.context.device.wanted
+        on_show = session.cleaned if session.role == "cleaned" else None
+        with failing(self.shell.failed, "Could not measure"):
+            specs = [suspect_spec(session, device)]
+            for part in self.drafting.chosen_parts:
+                lacks = session.trigger is not None and not part.with_trigger
+                is_shown = on_show is not None and on_show.path == str(part.folder / CLEANED_FILE)
+                if (lacks or is_shown) and part.has_cleaned:
+                    specs.append(cleaned_spec(session, part.folder, device))
+            self._measure(specs)
 
     def measure_reference(self) -> None:
         """Measure a clean checkpoint in the same way; asks for one if none is known."""
@@ -281,8 +280,8 @@ class ReportStation(QWidget):
             run = next(
                 (part.folder for part in self.drafting.chosen_parts if part.kind == "run"), None
             )
-            device = self.context.device.wanted
-            self._measure(partial(reference_spec, self.session, path, run, device))
+            with failing(self.shell.failed, "Could not measure"):
+                self._measure([reference_spec(self.session, path, run, self.context.device.wanted)])
 
     def choose_bundle(self) -> None:
         """Ask for a bundle, and check it."""
@@ -320,6 +319,7 @@ class ReportStation(QWidget):
 
     def cancel(self) -> None:
         """End what is at work here."""
+        self._to_measure = []
         for work in self._works():
             work.cancel()
 
@@ -536,19 +536,22 @@ class ReportStation(QWidget):
         free = not self.measuring.is_running and not is_taken(self.context.device.wanted)
         return free and self.session.checkpoint is not None and self.session.images is not None
 
-    def _measure(self, *make_specs: partial[MeasurementSpec]) -> None:
+    def _measure(self, specs: Sequence[MeasurementSpec]) -> None:
         """Measure one after the other."""
         self.shell.station_wanted.emit(self.id)
-        self._to_measure = make_specs[1:]
+        self._to_measure = list(specs)
+        self._measure_next()
+
+    def _measure_next(self) -> None:
         with failing(self.shell.failed, "Could not measure"):
-            self.measuring.start(make_specs[0](), job_file(), self.context.device.wanted)
+            self.measuring.start(self._to_measure.pop(0), job_file(), self.context.device.wanted)
         self._refresh()
 
     def _on_measured(self, last: Done) -> None:
         if last.status == "failed":
             self._fail(last.error, "Could not measure", last.details)
-        elif last.status == "finished" and self._to_measure:
-            self._measure(*self._to_measure)
+        if last.status != "cancelled" and self._to_measure:
+            self._measure_next()
         self._draft()
 
     # Writing
@@ -569,6 +572,14 @@ class ReportStation(QWidget):
         if not chosen:
             return
         self.context.settings.update(author=fields["author"])
+        if signer is not None and not signer[0]:
+            try:
+                key = new_key(fields["author"], signer[1])
+            except InputError as error:
+                self.shell.failed.emit(error.titled("Could not make the key"))
+                return
+            self.shell.logged.emit(f"A key was made: {key.short} {plain(key.name, 60)}.")
+            signer = key.key_id, signer[1]
         device = self.context.device.wanted
         spec = self.drafting.spec(chosen).model_copy(update={**fields, "device": device})
         self._signer = signer
@@ -631,8 +642,7 @@ class ReportStation(QWidget):
             self.verify(self._written)
 
     def _on_cancel_clicked(self) -> None:
-        self.measuring.cancel()
-        self.writing.cancel()
+        self.cancel()
 
     # Verifying
 

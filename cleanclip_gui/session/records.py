@@ -145,7 +145,10 @@ class RunState:
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far the job at work is: its stage, the share of the whole, and seconds left if known."""
+    """How far the job at work is: its stage, the share of the whole, and seconds left if known.
+
+    Of *Clean it* it is the share of the step at work.
+    """
 
     stage: str
     fraction: float

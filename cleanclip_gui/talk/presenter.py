@@ -85,7 +85,9 @@ def _of_cleaning(session: Session) -> tuple[Large, Large]:
         words = f"ASR {_short(before)} {_ARROW} {_short(after)}"
         return accuracy, Large(words, "before and after cleaning")
     if is_live(session.run):
-        share = 0.0 if session.run_progress is None else session.run_progress.fraction
+        is_chain = session.run is not None and not session.run.output_dir
+        progress = None if is_chain else session.run_progress  # of a chain, it is the step's
+        share = 0.0 if progress is None else progress.fraction
         far = f" {100 * share:.0f} %" if share else "\N{HORIZONTAL ELLIPSIS}"
         return Large(f"Cleaning{far}", "in the background, live"), _rate(session)
     return _accuracy(session), _rate(session)

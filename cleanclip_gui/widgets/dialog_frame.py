@@ -37,9 +37,10 @@ class FittedDialog(ClosingDialog):
         done, layout = super().event(event), self.layout()
         if layout is not None:
             self.setFixedHeight(layout.totalHeightForWidth(self.width()))
-            below = self.frameGeometry().bottom() - self.screen().availableGeometry().bottom()
+            room = self.screen().availableGeometry()
+            below = self.frameGeometry().bottom() - room.bottom()
             if below > 0:  # it has grown
-                self.move(self.x(), max(self.y() - below, 0))
+                self.move(self.x(), max(self.y() - below, room.top()))
         return done
 
 

@@ -46,7 +46,7 @@ class StatusBar(QStatusBar):
         self.set_job("", 0.0)
 
     def set_job(self, text: str, fraction: float) -> None:
-        """Show the running job and how far the whole of it is; no text is no job."""
+        """Show the running job and how far it is, or the step of *Clean it*; no text is no job."""
         self.job.setText(text)
         self.job.setVisible(bool(text))
         self.progress.setVisible(bool(text))

@@ -559,7 +559,9 @@ def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
         return "No cleaning is reported here."
     if not rates:
         return f"{cleaned[0].name} was cleaned, and was not measured in fp32."
-    id_ = rates[0].measurement
+    attacks = [claim for claim in rates if claim.metric in _ATTACKS]
+    of_jobs = [claim for claim in attacks if material.measurements[claim.measurement].job]
+    id_ = (of_jobs or attacks or rates)[0].measurement
     facts = material.measurements[id_]
     name = name_of(material, facts.checkpoint)
     by = {claim.metric: claim for claim in rates if claim.measurement == id_}

@@ -330,9 +330,11 @@ def test_what_is_missing_follows_what_there_is(session, tmp_path):
     searched = ReportPart("scan", Path("s"), "", 1.0)
     run = ReportPart("run", Path("run"), "", 1.0, with_trigger=True)
     others = measurement, reference, searched
-    plain_run = replace(run, with_trigger=False)
+    plain_run = replace(run, folder=tmp_path, with_trigger=False, cleaned="c")
+    assert "report.measure" not in commands(*others, plain_run)  # its checkpoint is gone
+    (tmp_path / CLEANED_FILE).touch()
     assert commands(*others, plain_run)[0] == "report.measure"
-    after = replace(measurement, role="cleaned")
+    after = replace(measurement, role="cleaned", cleaned="c")
     assert "report.measure" not in commands(*others, plain_run, after)
     assert commands(*others, run) == ["clean.rebound", "clean.holdouts"]
     assert commands(*others, replace(run, proofs=(REBOUND_FILE, HOLDOUTS_FILE))) == []
@@ -420,11 +422,17 @@ def test_what_a_run_without_a_trigger_made_is_measured_with_one_too(station, qtb
     (run / RESULT_FILE).touch()
     station.drafting.refresh()
     drafted(station, qtbot)
-    for last in ("failed", "finished"):
-        station.measure()
-        station.measuring.runner.ended.emit(Done(last))
+    station.measure()
+    station.cancel()
+    station.measuring.runner.ended.emit(Done("finished"))  # it ended before it heard of that
+    assert not station.measuring.is_running
+    station.measure()
+    station.session.trigger = None  # both are asked with what was on show at the press
+    station.measuring.runner.ended.emit(Done("failed", error="It is damaged."))
+    assert [failure.sentence for failure in station.failures] == ["It is damaged."]
     spec = station.measuring.runner.spec
     assert (spec["when"], spec["checkpoint"]) == ("after", str(run / CLEANED_FILE))
+    assert spec["trigger"]
     kept = kept_measurement(Path(spec["output_dir"]), "after")
     station.measuring.runner.ended.emit(Done("finished"))
     drafted(station, qtbot)
@@ -531,7 +539,8 @@ def test_a_bundle_is_signed_with_a_key_of_the_user(secret, station, qtbot, tmp_p
     assert len(station.failures) == (not right)
 
 
-def test_who_has_no_key_makes_one_in_the_dialog(qtbot):
+def test_who_has_no_key_makes_one_in_the_dialog(station, qtbot, tmp_path):
+    with_everything(station, qtbot, tmp_path)
     dialog = WriteDialog([], "Ada")
     qtbot.addWidget(dialog)
     chosen = []
@@ -547,9 +556,21 @@ def test_who_has_no_key_makes_one_in_the_dialog(qtbot):
     assert chosen == []
     dialog.author.setText("Grace")
     dialog.ok.click()
+    assert chosen[2] == ("", "right")  # made when the bundle has a place
+    assert trusted_keys() == ()
+    answers = Answers("").take_over(station.context.prompts)
+    station._on_write_chosen(*chosen)
+    assert trusted_keys() == ()
+    answers.path = str(tmp_path / "out.evidence")
+    station._on_write_chosen(*chosen)
     (key,) = trusted_keys()
     assert (key.name, key.own) == ("Grace", True)
-    assert chosen[2] == (key.key_id, "right")
+    assert station._signer == (key.key_id, "right")
+    station.writing.runner.ended.emit(Done("cancelled"))
+    station._on_write_chosen(*chosen)  # that name has a key now
+    assert not station.writing.is_running
+    (failure,) = station.failures
+    assert failure.title == "Could not make the key"
 
 
 # Verifying

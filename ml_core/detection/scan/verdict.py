@@ -496,7 +496,8 @@ def _nothing(stages: Stages) -> Iterator[str]:
                 there = f"; on the reference it{searched_there} moved {rate}"
             yield (
                 f"The best of {len(each.starts)} patches that keep to one place moved "
-                f"{percent(placed.suspect.value)} to “{each.target}”{there}."
+                f"{percent(placed.suspect.value)} to “{each.target}”{there}; {each.agreeing} of "
+                "them lead there."
             )
     if stages.probes is not None and _has_reference(stages.probes.rows):
         gains = [
