@@ -715,11 +715,15 @@ class CleanStation(QWidget):
         if focus is not None and self.right.isAncestorOf(focus):
             self.context.actions.refresh()
             focus_first(self.try_button, self.resume_button)  # the run bar has no button any more
-            self.scroll_area.verticalScrollBar().setValue(0)  # the figures stand above it
+        self._show_top()
+
+    def _show_top(self) -> None:
+        """Show the answer, whatever gets the focus when what had it goes."""
+        QTimer.singleShot(0, self, lambda: self.scroll_area.verticalScrollBar().setValue(0))
 
     def _on_run_opened(self) -> None:
         self.charts.clear()
-        self.scroll_area.verticalScrollBar().setValue(0)
+        self._show_top()
         if self.run.on_show.source:
             self.charts.explain(self.run.on_show.recipe.method)
 
@@ -727,7 +731,7 @@ class CleanStation(QWidget):
         self.before_after.show_result(result)
         self.result_card.show()
         self.proof_card.show()
-        self.scroll_area.verticalScrollBar().setValue(0)
+        self._show_top()
         self.proof.show_run(self.run.on_show.folder)
 
     def _on_step_ended(self, chain: Chain, step: AutoStep) -> None:
