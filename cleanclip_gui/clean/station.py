@@ -715,7 +715,7 @@ class CleanStation(QWidget):
         if focus is not None and self.right.isAncestorOf(focus):
             self.context.actions.refresh()
             focus_first(self.try_button, self.resume_button)  # the run bar has no button any more
-        self._show_top()
+            self._show_top()
 
     def _show_top(self) -> None:
         """Show the answer, whatever gets the focus when what had it goes."""

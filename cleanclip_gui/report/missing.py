@@ -94,9 +94,10 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
 
 
 def _with_trigger(session: Session, why: str) -> Missing:
+    sentence = f"Attack success: {why}."
     if session.trigger is None:
-        return Missing("A trigger: no trigger was tried.", "Go to Studio", "view.studio")
-    return Missing(f"Attack success: {why}.", "Measure and keep", "report.measure")
+        return Missing(sentence, "Go to Studio", "view.studio")
+    return Missing(sentence, "Measure and keep", "report.measure")
 
 
 COMPLETE = "Nothing: this is a full report."

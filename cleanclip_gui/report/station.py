@@ -319,7 +319,6 @@ class ReportStation(QWidget):
 
     def cancel(self) -> None:
         """End what is at work here."""
-        self._to_measure = []
         for work in self._works():
             work.cancel()
 
@@ -550,7 +549,7 @@ class ReportStation(QWidget):
     def _on_measured(self, last: Done) -> None:
         if last.status == "failed":
             self._fail(last.error, "Could not measure", last.details)
-        if last.status != "cancelled" and self._to_measure:
+        if self._to_measure and not self.measuring.is_cancelling:
             self._measure_next()
         self._draft()
 
@@ -642,7 +641,8 @@ class ReportStation(QWidget):
             self.verify(self._written)
 
     def _on_cancel_clicked(self) -> None:
-        self.cancel()
+        self.measuring.cancel()
+        self.writing.cancel()
 
     # Verifying
 
