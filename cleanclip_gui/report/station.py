@@ -319,6 +319,7 @@ class ReportStation(QWidget):
 
     def cancel(self) -> None:
         """End what is at work here."""
+        self._to_measure = []
         for work in self._works():
             work.cancel()
 
@@ -549,7 +550,7 @@ class ReportStation(QWidget):
     def _on_measured(self, last: Done) -> None:
         if last.status == "failed":
             self._fail(last.error, "Could not measure", last.details)
-        if self._to_measure and not self.measuring.is_cancelling:
+        if last.status != "cancelled" and self._to_measure:
             self._measure_next()
         self._draft()
 
@@ -641,6 +642,7 @@ class ReportStation(QWidget):
             self.verify(self._written)
 
     def _on_cancel_clicked(self) -> None:
+        self._to_measure = []
         self.measuring.cancel()
         self.writing.cancel()
 
