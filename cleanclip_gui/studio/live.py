@@ -32,6 +32,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
 if TYPE_CHECKING:
+    from ml_core.evaluation.records import Evaluation
     from ml_core.evaluation.speed import EncodingSpeed
 
 THROTTLE_MS = 60
@@ -350,7 +351,7 @@ class LiveLoop(QObject):
             return
         older = relevance == "older"
         shown = self._session.evaluation
-        if not older and not self.stale and shown is not None and result.evaluation.n < shown.n:
+        if not older and not self.stale and _says_less(result.evaluation, shown):
             self._keep_pace(result, older)  # the same trigger again: until it says more
             return
         if not older:
@@ -429,6 +430,13 @@ class LiveLoop(QObject):
         self._growths += grows
         if grows or (partial and size < asked):
             self._evaluate(limit)
+
+
+def _says_less(evaluation: Evaluation, shown: Evaluation | None) -> bool:
+    """Whether ``shown`` is of more images, and not what is left of a sample that was ended."""
+    return (
+        shown is not None and evaluation.n < shown.n and (evaluation.partial or not shown.partial)
+    )
 
 
 def _is_alike(before: Evaluate, asked: Evaluate) -> bool:

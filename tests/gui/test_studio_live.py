@@ -308,6 +308,8 @@ def test_on_screen_flips_though_the_sample_is_smaller_than_what_is_on_show(
     monkeypatch.setattr("cleanclip_gui.studio.live._JUDGED_AFTER", 0.0)
     studio.engine.gate.set()
     qtbot.waitUntil(lambda: labelled(studio), timeout=WAIT)
+    # The smaller sample ends although the one that it replaced had come further.
+    qtbot.waitUntil(lambda: not session.evaluation.partial, timeout=WAIT)
 
 
 def test_one_image_only_looks_at_nothing_else(studio, qtbot):
