@@ -21,16 +21,17 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.inspect import whole_file
 from ml_core.reading.json_file import JsonFile
 from ml_core.reading.regular_file import read_file
+from ml_core.records import Record
 
 _LOG = logging.getLogger(__name__)
 _MAX_RECENT, _MAX_RESULTS = 8, 24
 T = TypeVar("T")
 
 
-class PastResult(BaseModel):
+class PastResult(Record):
     """A result that was made or shown: its folder, its verdict, and the file that it is about."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
     folder: str = Field(max_length=4096)
     sha256: str = Field(default="", max_length=64)
@@ -47,7 +48,7 @@ class PastResult(BaseModel):
 _RESULTS = TypeAdapter(tuple[PastResult, ...])
 
 
-class Settings(BaseModel):
+class Settings(Record):
     """Choices of the user. ``device`` empty means the best one found, ``threads`` 0 what suits the
     processor; ``precision`` is Studio's, ``auto`` the fastest one that agrees with float32.
     ``size`` of type is in per cent; ``motion`` says whether what moves by itself may, ``hub``
@@ -59,7 +60,7 @@ class Settings(BaseModel):
     read with :meth:`SettingsStore.part`; they stay while an owner is not there.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(extra="allow")
 
     theme: Literal["light", "dark", "contrast-light", "contrast-dark", "system"] = "system"
     size: int = Field(default=100, ge=100, le=200)

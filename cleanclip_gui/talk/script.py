@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from cleanclip_gui.session import Session
@@ -20,6 +20,7 @@ from ml_core.evaluation.records import Evaluation
 from ml_core.paths import resource
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
+from ml_core.records import Record
 
 NOT = "not "
 
@@ -209,9 +210,7 @@ def _choices(field: str) -> BeforeValidator:
     return BeforeValidator(lambda value: [{field: value}] if isinstance(value, str) else value)
 
 
-class _Choice(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Choice(Record):
     when: str = Field(default="always", max_length=60)
 
     check_when = field_validator("when")(_condition)
@@ -243,20 +242,16 @@ def _names(value: Any) -> Any:
 _SOME = Field(min_length=1, max_length=12)
 
 
-class Recorded(BaseModel):
+class Recorded(Record):
     """A result of another time: what it was, in a few words and in a sentence, and its origin."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     figure: str = Field(min_length=1, max_length=40)
     text: str = Field(max_length=600)
     made: str = Field(min_length=1, max_length=200)
 
 
-class CurvePoint(BaseModel):
+class CurvePoint(Record):
     """A number of poisoned pairs and the attack success rate after it, with its interval."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pairs: int = Field(ge=1, le=10**12)
     asr: float = Field(ge=0, le=1)
@@ -264,7 +259,7 @@ class CurvePoint(BaseModel):
     high: float = Field(ge=0, le=1)
 
 
-class Step(BaseModel):
+class Step(Record):
     """One stop of a talk.
 
     The first of ``text`` whose condition holds is on the card, that of ``target`` is in the frame.
@@ -273,8 +268,6 @@ class Step(BaseModel):
     ``prepare`` is the command that sets the station up when the step is shown. ``scene`` is the
     station that an audience sees, if it is another; ``curve`` a chart that it sees instead.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str = Field(min_length=1, max_length=60)
     station: str = Field(max_length=40)
@@ -311,10 +304,8 @@ class Step(BaseModel):
         return bool(self.run) and not self.is_ready(session) and holds(self.run_if, session)
 
 
-class Talk(BaseModel):
+class Talk(Record):
     """Steps in their order."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str
     title: str = Field(min_length=1, max_length=80)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints.architecture import Architecture
@@ -21,6 +21,7 @@ from ml_core.paths import data_dir
 from ml_core.reading import InputError, damaged
 from ml_core.reading.clip_config import check_model_config
 from ml_core.reading.json_file import JsonFile, short
+from ml_core.records import Record
 
 CHOICE_KEY = "choice"
 
@@ -143,10 +144,8 @@ class Remembered:
         return {"day": self.day, "name": self.name, **self.choice.to_dict()}
 
 
-class _Stored(BaseModel):
+class _Stored(Record):
     """One entry of the user's file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     day: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
     name: str = Field(max_length=300)

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ml_core.atomic import replace_files
 from ml_core.figures import percent
 from ml_core.paths import data_dir, resource
 from ml_core.reading import InputError, Inspection, damaged
 from ml_core.reading.json_file import JsonFile
+from ml_core.records import Record
 
 OWN_FILE = "known_files.json"
 _PATIENCE_SECONDS = 10.0
@@ -29,7 +30,7 @@ _MOST_TITLE = 300
 _FILE = JsonFile("a list of known files", "correct it or remove it", max_bytes=4 << 20)
 
 
-class KnownFile(BaseModel):
+class KnownFile(Record):
     """One published checkpoint, or a family of them.
 
     Attributes
@@ -61,8 +62,6 @@ class KnownFile(BaseModel):
     note
         A sentence.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str = Field(min_length=1, max_length=_MOST_TITLE)
     source: str = Field(default="", max_length=300)

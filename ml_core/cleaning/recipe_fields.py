@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator
 
 from ml_core.cleaning.catalogue import FACTS, METHODS, facts_of
 from ml_core.options import option
+from ml_core.records import Record
 
 Augmentation = Literal["none", "flip", "autoaugment", "noise-erase", "noise-erase-code"]
 
@@ -29,10 +30,8 @@ def _known(method: str) -> str:
     return method
 
 
-class RecipeFields(BaseModel):
+class RecipeFields(Record):
     """The fields of a recipe, in the order a form shows them; each with its limits."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # Records of earlier versions are read; `offered` refuses to run a former method.
     method: Annotated[str, AfterValidator(_known)] = option(

@@ -14,12 +14,13 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ml_core.atomic import replace_files
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError, plain, printable
 from ml_core.reading.json_file import JsonFile
+from ml_core.records import Record
 
 FORMAT = "cleanclip-exclusions"
 VERSION = 1
@@ -29,7 +30,7 @@ _AT_ONCE = 256
 _LONGEST_NAME, _LONGEST_REASON = 300, 500
 
 
-class Excluded(BaseModel):
+class Excluded(Record):
     """One pair that is left out.
 
     Attributes
@@ -47,8 +48,6 @@ class Excluded(BaseModel):
         Why, in words: the score and the limit.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     identity: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int | None = Field(default=None, ge=0)
     captions: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
@@ -56,7 +55,7 @@ class Excluded(BaseModel):
     reason: str = Field(default="", max_length=_LONGEST_REASON)
 
 
-class Exclusions(BaseModel):
+class Exclusions(Record):
     """What an exclusions file says.
 
     Attributes
@@ -66,8 +65,6 @@ class Exclusions(BaseModel):
     pairs
         What is left out.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["cleanclip-exclusions"] = "cleanclip-exclusions"
     version: Literal[1] = 1

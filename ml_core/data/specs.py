@@ -10,9 +10,10 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from ml_core.options import passes_over
+from ml_core.records import Record
 
 PairKind = Literal["demo", "csv", "folder", "coco", "shards", "parquet", "images", "texts"]
 Part = Literal["all", "validation", "test"]
@@ -45,10 +46,8 @@ _Number = Field(default=None, ge=1, lt=2**53)
 _Seed = Field(default=0, ge=0, lt=2**63)
 
 
-class _OnDisk(BaseModel):
+class _OnDisk(Record):
     """Data that may lie in files."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: PathText | None = None
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ml_core.atomic import replace_files
 from ml_core.cleaning.catalogue import offered
@@ -19,6 +19,7 @@ from ml_core.options import option
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.inspect import is_there, whole_file
 from ml_core.reading.json_file import JsonFile
+from ml_core.records import Record
 
 Device = Annotated[  # ``cuda`` where several processes take a GPU each
     str, option(help="auto, cpu, mps or cuda:N.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
@@ -38,10 +39,8 @@ Processes = Annotated[int, Field(ge=1, le=1024)]
 Spec = TypeVar("Spec", bound=BaseModel)
 
 
-class JobSpec(BaseModel):
+class JobSpec(Record):
     """A job as it stands in a file; unknown fields are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def to(self, kind: type[Spec], **own: Any) -> Spec:
         """A job of another kind: the fields that both kinds declare, and its ``own`` ones."""
@@ -123,14 +122,12 @@ TRAINING_SPLITS = ("train", "clean")
 _DEMO_LABELLED_SHARE = 0.5
 
 
-class SpeedChoice(BaseModel):
+class SpeedChoice(Record):
     """How the steps of an earlier run were computed, to repeat it without measuring anew."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     autocast: bool
     channels_last: bool | None = None
-    step_seconds: dict[str, float] = {}
+    step_seconds: dict[str, float] = {}  # noqa: RUF012, pydantic copies it
 
 
 class CleanSpec(Machine, Attack, OnModel):

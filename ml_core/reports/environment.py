@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ml_core import __version__, plugins
-from ml_core.reports.record import Record
+from ml_core.records import Record
 
 PACKAGES = (
     "torch", "torchvision", "open_clip_torch", "timm", "transformers", "tokenizers", "safetensors",

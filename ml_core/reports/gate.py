@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from ml_core import __version__
 from ml_core.reading.inspection import RULES_VERSION
+from ml_core.records import Record
 from ml_core.reports.policy import Policy, PolicyFile
-from ml_core.reports.record import Count, Record
+from ml_core.reports.record import Count
 from ml_core.reports.sarif import ATLAS, POISONED, statement
 from ml_core.sarif import PAPER, Artifact, Level, Rule, SarifResult, folders_to, log_of
 

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from ml_core.detection.scan.records import Stage
 from ml_core.paths import resource
@@ -18,6 +18,7 @@ from ml_core.reading.errors import InputError, plain
 from ml_core.reading.inspection import Verdict
 from ml_core.reading.json_file import first_fault, short
 from ml_core.reading.regular_file import open_regular
+from ml_core.records import Record
 from ml_core.reports.record import Sha256
 
 ANY = "*"
@@ -29,8 +30,8 @@ _Texts = Annotated[tuple[_Text, ...], Field(strict=False, min_length=1, max_leng
 _Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+class _Section(Record):
+    model_config = ConfigDict(strict=True)
 
 
 class About(_Section):

@@ -7,9 +7,11 @@ CycloneDX, in-toto) is made from it alone.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
+
+from ml_core.records import Record
 
 SCHEMA_VERSIONS = ("1.0", "1.1")
 SCHEMA_VERSION = SCHEMA_VERSIONS[-1]
@@ -69,20 +71,6 @@ recorded
     Not at all: seconds, hardware, notes.
 """
 IntervalMethod = Literal["wilson", "newcombe", "bootstrap", "bonett-price"]
-
-
-class Record(BaseModel):
-    """A frozen record without unknown fields, and without NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def to(self, kind: type[Other], **own: Any) -> Other:
-        """A record of another kind: the fields that both kinds have, and its ``own`` ones."""
-        shared = type(self).model_fields.keys() & kind.model_fields.keys() - own.keys()
-        return kind(**{name: getattr(self, name) for name in shared}, **own)
-
-
-Other = TypeVar("Other", bound=Record)
 
 
 class Interval(Record):

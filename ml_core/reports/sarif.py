@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from ml_core.checkpoints.inspection_sarif import RULES, inspection_findings
 from ml_core.reading.errors import InputError
 from ml_core.reading.inspection import REFUSED, RULES_VERSION, ReasonCode, Verdict
 from ml_core.reading.json_file import JsonFile
+from ml_core.records import Record
 from ml_core.reports.outcomes import Outcome, State, outcomes_of, overall
 from ml_core.reports.record import BundlePath, CheckpointFacts, Count, Evidence, Id
 from ml_core.reports.rendering import Read, held, json_bytes, shown, subject_of
@@ -115,8 +116,8 @@ def _judged(evidence: Evidence, test: Outcome) -> tuple[str, Level, bool] | None
     return None
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+class _Part(Record):
+    model_config = ConfigDict(extra="ignore")
 
 
 class _Container(_Part):

@@ -15,13 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ml_core.atomic import replace_files
 from ml_core.paths import config_dir
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import JsonFile, short
 from ml_core.reading.regular_file import open_regular
+from ml_core.records import Record
 from ml_core.signing.curve import (
     MAX_KEY_BYTES,
     PassphraseError,
@@ -64,20 +65,16 @@ _MAX_KEYS = 1000
 _FILE = JsonFile("a list of keys", "correct it or remove it", max_bytes=4 << 20)
 
 
-class _KeyEntry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _KeyEntry(Record):
     name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
     pem: Annotated[str, Field(max_length=MAX_KEY_BYTES)]
     own: bool = False
 
 
-class _KeyFile(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _KeyFile(Record):
     format: Literal["cleanclip-keys"]
     version: Literal[1]
-    keys: Annotated[list[_KeyEntry], Field(max_length=_MAX_KEYS)] = []
+    keys: tuple[_KeyEntry, ...] = Field(default=(), max_length=_MAX_KEYS)
 
 
 def keys_dir() -> Path:
@@ -281,7 +278,7 @@ def _save(keys: tuple[PublicKey, ...]) -> None:
     record = _KeyFile(
         format="cleanclip-keys",
         version=1,
-        keys=[_KeyEntry(name=key.name, pem=key.pem, own=key.own) for key in keys],
+        keys=tuple(_KeyEntry(name=key.name, pem=key.pem, own=key.own) for key in keys),
     )
     path = keys_dir() / KEYS_FILE
 

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from ml_core.reading.archive_members import STORED, Member, ZipError, zip_members
 from ml_core.reading.errors import CancelledError, InputError, plain
 from ml_core.reading.folder import check_link
 from ml_core.reading.json_file import JsonFile, short
 from ml_core.reading.regular_file import open_regular
+from ml_core.records import Record
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
@@ -58,10 +59,10 @@ class Manifest:
     ignored: tuple[str, ...] = ()
 
 
-class _Strict(BaseModel):
+class _Strict(Record):
     """A strict record: no type is converted. As version 1.0 demands, unknown fields are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(extra="ignore", strict=True)
 
 
 class _Digest(_Strict):
@@ -276,15 +277,15 @@ class Envelope:
     key_id: str
 
 
-class _Signature(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class _Signature(Record):
+    model_config = ConfigDict(strict=True)
 
     sig: str
     keyid: Annotated[str, Field(max_length=200)] = ""
 
 
-class _Dsse(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class _Dsse(Record):
+    model_config = ConfigDict(strict=True)
 
     payload: str
     payload_type: str = Field(alias="payloadType")

@@ -11,12 +11,13 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from ml_core.evaluation.records import wilson_interval
 from ml_core.reading.arrays import read_safetensors
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import JsonFile
+from ml_core.records import Record
 
 Verdict = Literal["found", "suspicious", "nothing", "unknown"]
 Loss = Literal["max", "pair", "place"]
@@ -50,11 +51,7 @@ def answer(verdict: Verdict, *targets: str) -> str:
     return f"{TITLES[verdict]}: {names}" if names else TITLES[verdict]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Rate(_Record):
+class Rate(Record):
     """Hits among ``n`` pictures."""
 
     hits: int = Field(ge=0)
@@ -96,7 +93,7 @@ def newcombe(rate: Rate, other: Rate) -> tuple[float, float]:
     )
 
 
-class Contrast(_Record):
+class Contrast(Record):
     """How often pictures of other classes become one class under the same trigger.
 
     Attributes
@@ -126,7 +123,7 @@ class Contrast(_Record):
         return self.suspect.value - self.beside.value
 
 
-class PullRow(_Record):
+class PullRow(Record):
     """Mean cosine of pictures of other classes to one class; ``z`` by median and MAD of all."""
 
     target: str
@@ -140,14 +137,14 @@ class PullRow(_Record):
         return self.suspect - (self.reference or 0.0)
 
 
-class ClassPull(_Record):
+class ClassPull(Record):
     """Classes by how much they draw pictures, the strongest first; it orders, it never judges."""
 
     rows: tuple[PullRow, ...]
     pictures: int
 
 
-class ProbeRow(_Record):
+class ProbeRow(Record):
     """A fixed trigger, and the class that rises most under it.
 
     ``again`` means that ``contrast`` is measured on other pictures than those that chose the class.
@@ -162,7 +159,7 @@ class ProbeRow(_Record):
     favourite: Rate | None = None
 
 
-class Probes(_Record):
+class Probes(Record):
     """Fixed triggers: those measured again first, then the rest, each by its difference.
 
     ``pictures`` is what each was tried on.
@@ -172,7 +169,7 @@ class Probes(_Record):
     pictures: int
 
 
-class StartRow(_Record):
+class StartRow(Record):
     """One inverted patch: the class that it leads to on pictures searched on, and how often."""
 
     target: str
@@ -204,7 +201,7 @@ def _beside_own(contrast: Contrast, own: Rate | None) -> Contrast:
     return contrast.model_copy(update={"reference": own, "low": low, "high": high})
 
 
-class PatchRound(_Record):
+class PatchRound(Record):
     """Patches of one size from several random starts.
 
     Attributes
@@ -275,7 +272,7 @@ class PatchRound(_Record):
         return _beside_own(self.best.contrast, self.own)
 
 
-class Refined(_Record):
+class Refined(Record):
     """The best patch after more steps.
 
     Attributes
@@ -322,7 +319,7 @@ class Refined(_Record):
         return _beside_own(self.here if self.fixed else self.anywhere, self.own)
 
 
-class Patches(_Record):
+class Patches(Record):
     """All rounds, and what became of the best one; None where none was worth it.
 
     ``further`` are the best patches of the searches that left out the classes found before.
@@ -338,7 +335,7 @@ class Patches(_Record):
         return (self.refined, *self.further) if self.refined is not None else ()
 
 
-class OverlayRow(_Record):
+class OverlayRow(Record):
     """A trigger searched for one class: overlay, warp, or large patch.
 
     Attributes
@@ -380,14 +377,14 @@ class OverlayRow(_Record):
         return self.suspect.value - self.beside.value
 
 
-class Overlays(_Record):
+class Overlays(Record):
     """Triggers of the shortlisted classes, the largest gap first; ``steps`` are the overlays'."""
 
     rows: tuple[OverlayRow, ...]
     steps: int
 
 
-class SwapRow(_Record):
+class SwapRow(Record):
     """The found trigger on an image encoder and a text encoder of either model."""
 
     image: Half
@@ -395,7 +392,7 @@ class SwapRow(_Record):
     rate: Rate
 
 
-class WordRow(_Record):
+class WordRow(Record):
     """A word or character in prompts, and the class nearest to the place that it brings them to.
 
     ``contrast`` counts prompts that come near that place, those of the class left out; ``named``
@@ -411,7 +408,7 @@ class WordRow(_Record):
     again: bool = False
 
 
-class Words(_Record):
+class Words(Record):
     """Words that bring prompts to one point, the largest difference first.
 
     Attributes
@@ -440,20 +437,20 @@ class Words(_Record):
         return f"{self.tokens} tokens of {self.vocabulary} and {self.characters} characters"
 
 
-class Swap(_Record):
+class Swap(Record):
     """Which encoder carries what was found; ``rows`` are empty where no trigger was found."""
 
     rows: tuple[SwapRow, ...]
 
 
-class Thorough(_Record):
+class Thorough(Record):
     """Every class by successive halving: the largest margins of the last round first."""
 
     rows: tuple[OverlayRow, ...]
     classes: int
 
 
-class Weights(_Record):
+class Weights(Record):
     """How far the suspect's weights are from the reference's: a hint where something was trained.
 
     Relative Euclidean distance of all weights of an encoder, None where it is not a number, and the
@@ -465,7 +462,7 @@ class Weights(_Record):
     most: tuple[tuple[str, float], ...]
 
 
-class FoundTrigger(_Record):
+class FoundTrigger(Record):
     """A trigger that the search ends with, saved as a file of the product.
 
     Attributes
@@ -489,7 +486,7 @@ class FoundTrigger(_Record):
     file: str
 
 
-class Stages(_Record):
+class Stages(Record):
     """What each stage of a scan measured; None where it was not done."""
 
     pull: ClassPull | None = None
@@ -512,7 +509,7 @@ class Stages(_Record):
         return raw | {"words": {"rows": swap.pop("words")}, "swap": swap}  # type: ignore[operator]
 
 
-class Judgement(_Record):
+class Judgement(Record):
     """What a scan says.
 
     Attributes
@@ -551,7 +548,7 @@ class Judgement(_Record):
         return answer(self.verdict, self.target, *self.further)
 
 
-class ModelFacts(_Record):
+class ModelFacts(Record):
     """Which model it was: name, SHA-256 of its file, clean accuracy on held-out pictures."""
 
     name: str
@@ -559,7 +556,7 @@ class ModelFacts(_Record):
     accuracy: Rate | None
 
 
-class OfClean(_Record):
+class OfClean(Record):
     """What the same scan said of clean models of the same architecture.
 
     Attributes
@@ -590,7 +587,7 @@ class OfClean(_Record):
         )
 
 
-class Scan(_Record):
+class Scan(Record):
     """A whole scan: what `cleanclip scan` writes, and everything that is needed to repeat it.
 
     Attributes

@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ml_core.data.specs import ImageSpec, PathText
 from ml_core.jobs.scan import SCAN_SPEC, ScanSettings, ScanSpec
 from ml_core.jobs.specs import CleanSpec, JobSpec, read_spec_file
 from ml_core.options import option
 from ml_core.reading.errors import InputError
+from ml_core.records import Record
 
 TITLE = "Clean it"
 AUTO_FILE = "auto.json"
@@ -85,11 +86,7 @@ def round_title(folder: Path) -> str:
     return f"{TITLE}, round {number.partition('-')[0]}" if is_round else ""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class AutoStep(_Record):
+class AutoStep(Record):
     """One step of the chain.
 
     Attributes
@@ -117,7 +114,7 @@ class AutoStep(_Record):
     seconds: float = 0.0
 
 
-class AutoResult(_Record):
+class AutoResult(Record):
     """What the chain came to, as `AUTO_FILE` holds it.
 
     Attributes

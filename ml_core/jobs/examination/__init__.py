@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ml_core.data.specs import ImageSpec, PathText
 from ml_core.jobs.auto import AutoSpec, Sentence
 from ml_core.jobs.scan import ScanSettings
 from ml_core.jobs.specs import Classes, Machine, OnModel
 from ml_core.options import option
+from ml_core.records import Record
 
 SCHEMA_VERSION: Final = "1.0"
 EXAMINATION_FILE = "examination.json"
@@ -90,11 +91,7 @@ class ExamineSpec(Machine, Classes, OnModel):
     report: PathText | None = None
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ExamineStep(_Record):
+class ExamineStep(Record):
     """One step of an examination.
 
     Attributes
@@ -121,7 +118,7 @@ class ExamineStep(_Record):
         return TITLES[self.kind]
 
 
-class Examination(_Record):
+class Examination(Record):
     """What an examination came to, as `EXAMINATION_FILE` holds it.
 
     Attributes

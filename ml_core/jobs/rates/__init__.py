@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ml_core.cleaning.rate_range import DROP, Proposal, RateRow
 from ml_core.cleaning.recipes import Recipe
@@ -14,6 +14,7 @@ from ml_core.jobs.specs import CleanSpec, JobSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import JsonFile
+from ml_core.records import Record
 
 RATES_FILE, RATES_TABLE, RATES_CHART = "rates.json", "rates.csv", "rates.svg"
 LOWEST, HIGHEST = 1e-6, 1e-2
@@ -71,15 +72,13 @@ class RateSpec(JobSpec):
         return self
 
 
-class RateRecord(BaseModel):
+class RateRecord(Record):
     """What `RATES_FILE` holds: the start and every step, and what they suggest.
 
     ``ended`` is ``finished``, or why the ramp ended before its last step: accuracy ``fell`` far, or
     the loss ``diverged`` (was not a number) at the rate ``diverged_at``. ``n`` counts labelled
     validation images. ``cached`` rows are those of an earlier ramp of the same things.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["rates"] = "rates"
     checkpoint: str

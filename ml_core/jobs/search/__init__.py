@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.halving import CanaryScore
@@ -19,6 +19,7 @@ from ml_core.jobs.specs import CleanSpec, JobSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
+from ml_core.records import Record
 
 SEARCH_FILE = "search.json"
 SEARCH_TABLE = "search.csv"
@@ -99,14 +100,12 @@ class SearchSpec(JobSpec):
         return (self.base.target,) if self.base.trigger is not None else ()
 
 
-class WatchedRate(BaseModel):
+class WatchedRate(Record):
     """Success rate of one watched trigger after a run, a fraction with its 95 % interval.
 
     ``name`` is ``patch``, ``noise`` or ``sine``, or ``trigger`` for the one that the user named.
     ``rebound`` is the rate after the rebound finetuning; None if there was none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(max_length=40)
     asr: float = _Rate
@@ -120,14 +119,12 @@ class WatchedRate(BaseModel):
         return max(self.asr, self.rebound or 0.0)
 
 
-class SearchRow(BaseModel):
+class SearchRow(Record):
     """One run of one recipe on the copy with the canaries.
 
     ``rung`` counts rounds from 0. ``ca`` is a fraction, ``ca_drop`` the points that were lost since
     the checkpoint. The same ``recipe`` can be run on the checkpoint.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(max_length=200)
     rung: int = Field(ge=0, lt=64)
@@ -160,16 +157,14 @@ class SearchRow(BaseModel):
         return CanaryScore(drop, 100.0 * worst)
 
 
-class RungRecord(BaseModel):
+class RungRecord(Record):
     """One round of the plan: how many recipes, for how many steps each."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     candidates: int = Field(ge=1)
     steps: int = Field(ge=1)
 
 
-class SearchRecord(BaseModel):
+class SearchRecord(Record):
     """What ``search.json`` holds, after every run.
 
     A search with the same ``key``, of canaries, recipes, limits and data, goes on. ``ca_before`` is
@@ -178,8 +173,6 @@ class SearchRecord(BaseModel):
     ``chosen`` is the best row's place, and ``keeps`` says whether it keeps the limits. ``said`` is
     the outcome as a sentence, ``means`` what that shows and what not.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: str = Field(default=FORMAT, pattern=f"^{FORMAT}$")
     key: str = Field(max_length=64)
@@ -199,7 +192,7 @@ class SearchRecord(BaseModel):
     max_ca_drop: float = 1.0
     max_asr: float = 2.0
     seconds: float = Field(default=0.0, ge=0.0)
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
 
     @property
     def best(self) -> SearchRow | None:

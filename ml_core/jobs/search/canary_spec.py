@@ -5,22 +5,21 @@ The attacker's trigger is unknown. Ours are known, so what removes them can be m
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ml_core.cleaning.canaries import KINDS, CanaryKind
 from ml_core.options import option
+from ml_core.records import Record
 
 _Rate = Field(ge=0.0, le=1.0)
 
 
-class CanarySettings(BaseModel):
+class CanarySettings(Record):
     """How canaries are planted, see `PlantSpec`.
 
     There is one of each kind: ``patch`` (a small checker at a random place), ``noise`` (one picture
     of noise, blended over the whole) and ``sine`` (stripes, added).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kinds: tuple[CanaryKind, ...] = Field(default=KINDS, min_length=1, max_length=len(KINDS))
     # Share of the training pairs that carry each of them, with a caption of its target.
@@ -36,13 +35,11 @@ class CanarySettings(BaseModel):
     seed: int = option(0, help="Seed of canaries and runs.", ge=0, le=2**32 - 1)
 
 
-class PlantedCanary(BaseModel):
+class PlantedCanary(Record):
     """A canary, the class that it aims at, and what was measured of it.
 
     ``asr`` is the attack success rate on the copy, with its 95 % interval, all fractions.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: CanaryKind
     name: str = Field(max_length=200)

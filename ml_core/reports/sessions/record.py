@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from ml_core.data.labels import label_sets
 from ml_core.data.readers.shards import is_pattern
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
+from ml_core.records import Record
 from ml_core.reports.record import SESSION_FILE as SESSION_FILE
 
 SESSION_SUFFIX = ".session"
@@ -23,10 +24,10 @@ JOB_FOLDERS: Mapping[str, Inside] = {"run": "spec.json", "scan": "scan.json"}
 _MOST_FOLDERS = 1000
 
 
-class _Saved(BaseModel):
+class _Saved(Record):
     """A frozen record; fields of a later version are passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
 
 class FileFacts(_Saved):
