@@ -290,9 +290,8 @@ class RecipeForm(QWidget):
         """
         if pretraining == self._pretraining:
             return
-        method, name = self.method.method, str(self.preset.currentData())
+        name, untouched = str(self.preset.currentData()), self.is_default
         changed = {field: self.rows[field].value() for field in self.changed_fields()}
-        untouched = name == default_preset(method, self._pretraining) and not changed
         self._pretraining = pretraining
         self._load_method("default" if untouched else name)
         for field, value in changed.items():
@@ -324,6 +323,12 @@ class RecipeForm(QWidget):
         """The line that edits a field."""
         self._add_rows()
         return self.rows[name]
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is what the method begins with for the checkpoint."""
+        usual = default_preset(self.method.method, self._pretraining)
+        return str(self.preset.currentData()) == usual and not self.changed_fields()
 
     def changed_fields(self) -> tuple[str, ...]:
         """Names of the fields that differ from the preset."""

@@ -239,8 +239,18 @@ class CleanSetup(QWidget):
     def take_recipe(self, path: Path) -> None:
         """Fill the form from a file."""
         with failing(self.failed, "Could not open the recipe"):
-            self.form.set_recipe(read_recipe(path))
-            self.form.changed.emit()
+            self.show_recipe(read_recipe(path))
+
+    def show_recipe(self, recipe: Recipe) -> None:
+        """Fill the form.
+
+        Raises
+        ------
+        InputError
+            If an earlier version alone had its method.
+        """
+        self.form.set_recipe(recipe)
+        self.form.changed.emit()
 
     def _on_open_recipe(self) -> None:
         path = self._prompts.open_file(self, "Open recipe", "", _RECIPES)

@@ -53,7 +53,7 @@ from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
 from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import plain, plural
-from ml_core.cleaning.catalogue import Method
+from ml_core.cleaning.catalogue import METHODS, Method
 from ml_core.cleaning.pretraining import DEMO, with_parent
 from ml_core.cleaning.recipes import Recipe, fitted_budget
 from ml_core.data.specs import PairSpec
@@ -188,7 +188,8 @@ class CleanStation(QWidget):
             context, self.run, self.queue, self.setup.folder, self.is_busy, self
         )
         self._can_start = self._can_start_chain = self._is_free = False
-        self._own_pairs: PairSpec | None = None  # as a session keeps them
+        self._state: dict[str, object] = {}  # as a session keeps it
+        self._restored: Recipe | None = None  # until the session's checkpoint is there
         self._accepted: set[str] = set()  # warnings of rates, for the checkpoint that is open
         context.actions.add(self.commands())
         self._tips = {name: action.toolTip() for name, action in context.actions.by_id.items()}
@@ -351,13 +352,15 @@ class CleanStation(QWidget):
         return self.auditing.may_lose_marks("Quit", "Quit")
 
     def state(self) -> dict[str, object]:
-        """The user's own training pairs."""
-        return {"pairs": self._own_pairs}
+        """The user's own training data, and the recipe that was chosen."""
+        return self._state
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Choose a session's pairs; what was chosen before stays where none is opened."""
-        if saved["pairs"] is not None:
-            self.data.show_specs(saved["pairs"], None)
+        """Choose a session's method and data; what was chosen before stays where none is opened."""
+        self._restored = saved["recipe"]
+        self._show_restored()
+        if saved["pairs"] or saved["labelled"]:
+            self.data.show_specs(saved["pairs"], saved["labelled"])
         elif saved["checkpoint"]:
             self.data.path.clear()
             self.data.exclude.clear()
@@ -600,7 +603,7 @@ class CleanStation(QWidget):
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
-        self.data.changed.connect(self._on_data_changed)
+        self.setup.changed.connect(self._keep_state)
         self.setup.reference.changed.connect(self._on_reference_changed)
         run.began.connect(self._on_run_began)
         run.ended.connect(self._on_run_ended)
@@ -852,9 +855,14 @@ class CleanStation(QWidget):
         self.run.forget_estimate()
         self._refresh()
 
-    def _on_data_changed(self) -> None:
-        self._own_pairs = self.data.own_pairs()
-        self.shell.state_changed.emit()
+    def _keep_state(self) -> None:
+        form, (pairs, labelled) = self.setup.form, self.data.own()
+        chosen = form.method.method != METHODS[0] or not form.is_default
+        recipe = form.recipe() if chosen and not form.problem() else None
+        state: dict[str, object] = {"pairs": pairs, "labelled": labelled, "recipe": recipe}
+        if state != self._state:
+            self._state = state
+            self.shell.state_changed.emit()
 
     def _on_reference_changed(self) -> None:
         self.session.trusted = self.setup.reference.path()
@@ -883,6 +891,14 @@ class CleanStation(QWidget):
         else:
             pretraining = facts.pretraining
         self.form.set_pretraining(pretraining)
+        if facts is not None:  # the recipe's preset may be one of those that are offered now
+            self._show_restored()
+            self._restored = None
+
+    def _show_restored(self) -> None:
+        if self._restored is not None:
+            with failing(self.shell.failed, "Could not take over the session's recipe"):
+                self.setup.show_recipe(self._restored)
 
     def _on_devices_change(self, _: object) -> None:
         self.setup.gpus.set_devices(self.session.devices, self.context.device.wanted)

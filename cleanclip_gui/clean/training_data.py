@@ -202,11 +202,11 @@ class TrainingData(QWidget):
             fields["pictures"] = self.pictures.absolute()
         return PairSpec.model_validate(fields)
 
-    def own_pairs(self) -> PairSpec | None:
-        """The user's own pairs, if they are chosen and are there."""
+    def own(self) -> tuple[PairSpec | None, ImageSpec | None]:
+        """The user's own pairs or labelled images, if they are chosen and are there."""
         with suppress(InputError):
-            return None if self.demo.isChecked() else self.pairs()
-        return None
+            return (None, None) if self.demo.isChecked() else (self.pairs(), self.images())
+        return None, None
 
     def images(self) -> ImageSpec | None:
         """The labelled images to train on; None for a method that takes pairs.

@@ -111,6 +111,29 @@ def test_a_session_is_saved_with_its_record_and_goes_on_elsewhere(
     qtbot.waitUntil(again.isWindowModified, timeout=WAIT)
 
 
+def test_method_settings_and_labelled_images_come_back(make, qtbot, tmp_path, answers, checkpoint):
+    window = opened(make, qtbot, checkpoint)
+    setup = window.stations["clean"].setup
+    table = tmp_path / "labels.csv"
+    table.write_text("photo,class\n")
+    labelled = ImageSpec(kind="csv", path=str(table), image_column="photo", label_column="class")
+    setup.form.set_method("supervised")
+    setup.form.set_rate(3e-6)
+    setup.data.show_specs(None, labelled)
+    folder = saved(window, qtbot, answers, tmp_path / "one.session")
+    kept = read_session(folder).session
+    assert (kept.recipe, kept.labelled, kept.pairs) == (setup.form.recipe(), labelled, None)
+    window.close()
+
+    again = make()
+    again.sessions.open(str(folder))
+    setup = again.stations["clean"].setup
+    qtbot.waitUntil(lambda: again.session.checkpoint is not None, timeout=WAIT)
+    assert (setup.form.recipe(), setup.data.images()) == (kept.recipe, labelled)
+    again.keeper.compare()
+    assert not again.isWindowModified()
+
+
 def test_a_change_marks_the_window_and_closing_asks(make, qtbot, tmp_path, answers, checkpoint):
     window = opened(make, qtbot, checkpoint)
     folder = saved(window, qtbot, answers, tmp_path / "one.session")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ml_core.cleaning.recipes import Recipe
 from ml_core.cli.app import run_command
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -149,6 +150,19 @@ def test_training_pairs_move_whole_or_are_left_out() -> None:
     moved = session.moved({"/x/cc": "/y/cc", "/x/out.json": "/y/out.json"}).pairs
     assert moved == PairSpec(kind="shards", path="/y/cc/{000..331}.tar", exclude="/y/out.json")
     assert session.moved({"/x/out.json": ""}).pairs is None  # else poisoned pairs come back
+
+
+def test_labelled_images_move_and_a_recipe_of_another_version_is_left_out() -> None:
+    session = _session(labelled=ImageSpec(kind="folder", path="/x/photos"))
+    assert session.outside["/x/photos"] == "training images"
+    moved = session.moved({"/x/photos": "/y/photos"}).labelled
+    assert moved is not None
+    assert moved.path == "/y/photos"
+    assert session.moved({"/x/photos": ""}).labelled is None
+    written = session.model_copy(update={"recipe": Recipe(method="supervised")}).model_dump()
+    assert SavedSession.model_validate(written).recipe == Recipe(method="supervised")
+    written["recipe"]["method"] = "of-tomorrow"
+    assert SavedSession.model_validate(written).recipe is None
 
 
 def test_runs_and_folders_are_known_by_what_does_not_change(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
+from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import label_sets
 from ml_core.data.readers.shards import is_pattern
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
@@ -95,8 +96,10 @@ class SavedSession(_Saved):
         not on the canvas, empty before the first flip, and its digest.
     target
         Name of the class that the trigger aims at.
-    pairs
-        The user's own training pairs; None for the demo's, or none.
+    pairs, labelled
+        The user's own training pairs or labelled images; None for the demo's, or none.
+    recipe
+        Method and settings of the next run, where they were chosen.
     station, layout
         The page on show, and the window's docks in base64.
     run, runs, scans
@@ -129,6 +132,8 @@ class SavedSession(_Saved):
     other_trigger: Digest = ""
     target: str = Field(default="", max_length=1000)
     pairs: PairSpec | None = None
+    labelled: ImageSpec | None = None
+    recipe: Recipe | None = None
     station: str = Field(default="studio", pattern=r"^[a-z_]{1,40}$")
     layout: str = Field(default="", max_length=100_000)
     run: PathText = ""
@@ -148,6 +153,15 @@ class SavedSession(_Saved):
             return None
         return cleaned
 
+    @field_validator("recipe", mode="wrap")
+    @classmethod
+    def _of_this_version(cls, recipe: Any, known: Callable[[Any], Recipe | None]) -> Recipe | None:
+        """Leave out a recipe that another version wrote."""
+        try:
+            return known(recipe)
+        except ValueError:
+            return None
+
     @property
     def outside(self) -> dict[str, str]:
         """Everything that lies outside of the session: path -> what it is."""
@@ -164,6 +178,8 @@ class SavedSession(_Saved):
         named += [(self.reference, "reference"), (self.trusted, "clean reference")]
         pairs = {} if self.pairs is None else self.pairs.paths
         named += [(_place(path), "training pairs") for path in pairs.values()]
+        if self.labelled is not None:
+            named.append((self.labelled.path or "", "training images"))
         named += [(path, "run") for path in (self.run, *self.runs)]
         named += [(path, "scan") for path in self.scans]
         outside: dict[str, str] = {}
@@ -187,10 +203,13 @@ class SavedSession(_Saved):
         def all_at(paths: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(dict.fromkeys(filter(None, map(at, paths))))
 
-        images, cleaned = self.images, self.cleaned
-        if images is not None and images.path:
+        def images_at(images: ImageSpec | None) -> ImageSpec | None:
+            if images is None or not images.path:
+                return images
             path = at(images.path)
-            images = images.model_copy(update={"path": path}) if path else None
+            return images.model_copy(update={"path": path}) if path else None
+
+        cleaned = self.cleaned
         if cleaned is not None:
             changed = {name: at(getattr(cleaned, name)) for name in ("checkpoint", "donor")}
             lost = any(getattr(cleaned, name) and not path for name, path in changed.items())
@@ -209,7 +228,8 @@ class SavedSession(_Saved):
         return self.model_copy(
             update={
                 **{name: at(getattr(self, name)) for name in named},
-                "images": images,
+                "images": images_at(self.images),
+                "labelled": images_at(self.labelled),
                 "cleaned": cleaned,
                 "pairs": pairs,
                 "label_set": labels if labels or not self.label_set else "demo",
