@@ -319,7 +319,7 @@ class ReportStation(QWidget):
 
     def cancel(self) -> None:
         """End what is at work here."""
-        self._to_measure = []
+        self._to_measure.clear()
         for work in self._works():
             work.cancel()
 
@@ -432,6 +432,7 @@ class ReportStation(QWidget):
             work.progressed.connect(self._show_busy)
             work.began.connect(self._refresh)
             shell.closing.connect(work.cancel)
+        shell.closing.connect(self._to_measure.clear)
         events.checkpoint.connect(self._on_checkpoint_change)
         for event in (events.run, events.jobs):
             event.connect(self._draft)
@@ -539,7 +540,7 @@ class ReportStation(QWidget):
     def _measure(self, specs: Sequence[MeasurementSpec]) -> None:
         """Measure one after the other."""
         self.shell.station_wanted.emit(self.id)
-        self._to_measure = list(specs)
+        self._to_measure[:] = specs
         self._measure_next()
 
     def _measure_next(self) -> None:
@@ -642,7 +643,7 @@ class ReportStation(QWidget):
             self.verify(self._written)
 
     def _on_cancel_clicked(self) -> None:
-        self._to_measure = []
+        self._to_measure.clear()
         self.measuring.cancel()
         self.writing.cancel()
 
