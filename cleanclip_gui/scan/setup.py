@@ -264,9 +264,10 @@ class ScanSetup(QWidget):
             box.setChecked(stage in USUAL)
             box.setToolTip(sentence)
             box.toggled.connect(self._on_changed)
+        self.lacking = Label("Stages in grey need a reference.", "caption", wrap=True)
         return page(
-            Label("Stages", "field"), *self.stages.values(), theme.SPACE_S, self.form,
-            spacing=theme.SPACE_XS,
+            Label("Stages", "field"), *self.stages.values(), self.lacking, theme.SPACE_S,
+            self.form, spacing=theme.SPACE_XS,
         )  # fmt: skip
 
     def chosen_stages(self) -> tuple[Stage, ...]:
@@ -362,4 +363,5 @@ class ScanSetup(QWidget):
         for stage in NEEDS_REFERENCE:
             if stage in self.stages:
                 self.stages[stage].setEnabled(with_reference)
+        self.lacking.setHidden(with_reference)
         self.changed.emit()

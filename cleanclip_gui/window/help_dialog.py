@@ -79,6 +79,7 @@ class HelpDialog(theme.Themed, ClosingDialog):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Help", parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)  # opened again, it goes on
         self._path = Path()  # of the page on show
         self._groups: list[QTreeWidgetItem] = []
         self._items: list[QTreeWidgetItem] = []

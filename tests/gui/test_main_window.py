@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtCore import QCoreApplication, QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QPlainTextEdit, QWidget
 
@@ -27,6 +27,7 @@ from cleanclip_gui.window.crash import (
     start_logging,
     stop_logging,
 )
+from cleanclip_gui.window.help_dialog import HelpDialog
 from cleanclip_gui.window.status_bar import LogPane
 from ml_core.data.specs import PairSpec
 from tests.gui.fakes import FakeRunner
@@ -282,6 +283,16 @@ def test_the_log_follows_the_theme(qtbot, qapp):
 
 
 # Commands
+
+
+def test_help_opens_again_where_it_was_closed(qtbot, window):
+    help_command = window.actions_["help.glossary"]
+    for _ in range(2):
+        help_command.trigger()
+        shown = dialog(HelpDialog)
+        assert shown.page.document().begin().text() == "Glossary"
+        shown.close()
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
 
 def test_the_palette_finds_runs_and_says_what_a_command_needs(window, qtbot, checkpoint):
