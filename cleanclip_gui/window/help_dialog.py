@@ -178,7 +178,8 @@ class HelpDialog(theme.Themed, ClosingDialog):
         """Show a page from its beginning, or from a heading."""
         url = QUrl.fromLocalFile(str(path))
         url.setFragment(heading)
-        self.page.setSource(url, QTextDocument.ResourceType.MarkdownResource)
+        if url != self.page.source():  # what is on show would be emptied
+            self.page.setSource(url, QTextDocument.ResourceType.MarkdownResource)
 
     def _on_source_changed(self, url: QUrl) -> None:
         """Draw the page, and mark its line in the list."""
