@@ -180,6 +180,8 @@ class HelpDialog(theme.Themed, ClosingDialog):
         url.setFragment(heading)
         if url != self.page.source():  # what is on show would be emptied
             self.page.setSource(url, QTextDocument.ResourceType.MarkdownResource)
+        elif heading:
+            self._scroll_to(heading)
 
     def _on_source_changed(self, url: QUrl) -> None:
         """Draw the page, and mark its line in the list."""
