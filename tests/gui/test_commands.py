@@ -103,6 +103,7 @@ def test_every_command_is_in_its_menu_and_can_be_run(window):
             for widget in QApplication.topLevelWidgets():
                 if isinstance(widget, QDialog) and widget.isVisible():
                     widget.reject()
+            QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
             if window.isFullScreen():
                 window.toggle_full_screen()
             window.show_station(station)
