@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -277,7 +278,7 @@ class TrainingData(QWidget):
     def _named_exclusions(self) -> str | None:
         """Return the exclusions file, checked."""
         path = self.exclude.path()
-        if path and not Path(path).is_file():
+        if path and not os.path.isfile(path):
             raise InputError(f"There is no exclusions file at {path}; choose one, or none.")
         if path and self._exclude_problem:
             raise InputError(self._exclude_problem)
@@ -288,11 +289,10 @@ class TrainingData(QWidget):
         self._exclude_problem = ""
         self.exclude_says.setText("")
         self._looking.cancel()
-        path = Path(self.exclude.path())
-        if path.name and path.exists():
-            self._looking = tasks.run(
-                partial(_excluded_by, path), self._on_exclusions_read, self._on_exclusions_refused
-            )
+        path = self.exclude.path()
+        if path and os.path.exists(path):  # Path.exists raises an error of a name too long
+            read = partial(_excluded_by, Path(path))
+            self._looking = tasks.run(read, self._on_exclusions_read, self._on_exclusions_refused)
 
     def _on_exclusions_read(self, words: str) -> None:
         theme.set_property(self.exclude_says, "role", "subtle")
@@ -348,12 +348,12 @@ class TrainingData(QWidget):
 
 def _named(edit: PathEdit, nothing: str, what: str = "") -> str:
     """The path that is named, absolute; refuse none, and one where no ``what`` is."""
-    path = Path(edit.absolute())
+    path = edit.absolute()
     if not edit.path():
         raise InputError(nothing)
-    if what and not (path.is_dir() if what == "folder" else path.is_file()):
-        raise InputError(f"There is no {what} at {path}; choose an existing one.")
-    return str(path)
+    if what and not (os.path.isdir if what == "folder" else os.path.isfile)(path):
+        raise InputError(f"There is no {what} at {plain(path, 200)}; choose an existing one.")
+    return path
 
 
 def _excluded_by(path: Path, _control: tasks.TaskControl) -> str:
@@ -373,7 +373,7 @@ def _kind(path: str) -> PairKind | None:
 
 def _why_not(path: str) -> str:
     """Why a path is no path of pairs; nothing while it is being typed."""
-    if not path or not Path(path).exists():
+    if not path or not os.path.exists(path):
         return ""
     try:
         detect(path)

@@ -15,6 +15,7 @@ from cleanclip_gui.widgets.text import count_text
 
 Kind = Literal["int", "float", "log"]
 _TYPING = re.compile(r"[+-]?[\d\s,.\u2009]*(?:[eE][+-]?\d*)?")
+_MOST_STEPS = 60  # of a rate at once: twenty decades
 _DECIMALS: dict[Kind, int] = {"int": 0, "float": 6, "log": 12}
 
 
@@ -134,7 +135,7 @@ class NumberBox(QDoubleSpinBox):
             super().stepBy(steps)
             return
         value = max(self.value(), 1e-12)
-        for _ in range(abs(steps)):
+        for _ in range(min(abs(steps), _MOST_STEPS)):
             value = _neighbour(value, steps > 0)
         self.setValue(value)
         self.selectAll()

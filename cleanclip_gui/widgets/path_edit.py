@@ -28,8 +28,8 @@ class PathEdit(QLineEdit):
         self.setAcceptDrops(False)  # it would write down the file's address
 
     def path(self) -> str:
-        """What is typed, without spaces around it."""
-        return self.text().strip()
+        """What is typed, without spaces around it, and without what no path can hold."""
+        return self.text().replace("\0", "").strip()
 
     def absolute(self) -> str:
         """The same as an absolute path; empty if nothing is typed."""

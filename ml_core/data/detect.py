@@ -49,9 +49,9 @@ def detect(text: str) -> PairKind:
     if is_pattern(text):
         return "shards"
     path = Path(text)
-    if path.is_dir():
+    if os.path.isdir(text):
         return _of_folder(path)
-    if not path.exists():
+    if not os.path.exists(text):  # of a name that is too long, Path.exists raises an error
         raise InputError(f"There are no pairs at {text}; give {_TAKEN}.", "usage")
     if not path.is_file():
         raise InputError(f"{path.name} is no regular file; give {_TAKEN}.", "unsupported")

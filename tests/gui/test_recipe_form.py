@@ -98,6 +98,9 @@ def test_the_learning_rate_reads_and_steps_in_scientific_notation(form):
                        (Qt.Key.Key_Down, "1e-3"), (Qt.Key.Key_Down, "5e-4")):  # fmt: skip
         QTest.keyClick(box, key)
         assert box.text() == shown
+    for steps, limit in ((-1000, box.minimum()), (1000, box.maximum())):
+        box.stepBy(steps)
+        assert box.value() == limit
     type_into(box, "1.5e-3")
     assert form.recipe().lr == 1.5e-3
 

@@ -89,7 +89,10 @@ def test_a_path_is_recognised_by_what_it_holds(prompts, qtbot, data, pictures, t
     assert not data.pictures.isVisible()
     with pytest.raises(InputError, match="holds no image-caption pairs"):
         data.pairs()
-    for text, sentence in (("", "No training pairs are chosen"), ("gone.csv", "no pairs at gone")):
+    for text, sentence in (
+        ("", "No training pairs are chosen"), ("gone.csv", "no pairs at gone"),
+        ("x" * 300, "no pairs at x"),
+    ):  # fmt: skip
         data.path.setText(text)
         assert not data.summary.isVisible()
         with pytest.raises(InputError, match=sentence):
@@ -105,6 +108,9 @@ def test_a_bad_exclusions_file_is_told_when_it_is_chosen(qtbot, prompts, data, t
     assert data.exclude_says.text().startswith("out.json cannot be used: ")
     assert data.exclude_says.property("role") == "error"
     with pytest.raises(InputError, match=r"out\.json cannot be used"):
+        data.pairs()
+    data.exclude.setText("x" * 300)
+    with pytest.raises(InputError, match="There is no exclusions file at x"):
         data.pairs()
     data.exclude.clear()
     assert not data.exclude_says.isVisible()
