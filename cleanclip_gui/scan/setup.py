@@ -155,7 +155,10 @@ class ScanReference(QWidget):
 
     def problem(self) -> str:
         """What is missing, as a sentence; empty if nothing is."""
-        if self.chosen == NONE or self.path():
+        path = self.path()
+        if path and not is_there(path):
+            return f"There is no file at {plain(path, 200)}; choose the reference."
+        if self.chosen == NONE or path:
             return ""
         if self.chosen == PARENT:
             return "Fetch the public parent first, or choose another reference."

@@ -490,7 +490,8 @@ class ScanStation(QWidget):
     def _refresh(self, *_: object) -> None:
         """Say what is missing or what starting means, and what can be done."""
         device, estimating = self.context.device.wanted, self.estimating
-        self.session.scan_reference = self.setup.reference.path()
+        reference = self.setup.reference
+        self.session.scan_reference = "" if reference.problem() else reference.path()
         hint = self.setup.missing(self.session)
         if not hint and not self.scanning.is_running and not estimating.is_running:
             hint = _TAKEN if is_taken(device) else self.setup.hint(self.session, device)

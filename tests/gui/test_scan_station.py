@@ -216,6 +216,9 @@ def test_a_reference_named_elsewhere_is_offered_first_and_the_file_itself_never(
     assert choice.chosen == NONE
     choice.choose(OWN)
     assert choice.problem().startswith("Choose the file of the reference")
+    for name in ("gone.pt", "x" * 300):
+        choice.edit.setText(name)
+        assert choice.problem().startswith("There is no file at /")
     choice.browse.click()
     assert choice.path() == str(tmp_path / "mine.pt")
     choice.offer(mine, str(other))  # what the user chose stays
