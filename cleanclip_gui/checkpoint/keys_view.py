@@ -110,6 +110,8 @@ class KeysView(QWidget):
         self.model.set_keys(keys)
         if keys is not None:
             self.words.setText(_sentence(keys))
+            for number in (2, 3):  # only of tensors of another shape
+                self.view.setColumnHidden(number, not keys.wrong_shape)
         self._show_count()
 
     def copy(self) -> None:
@@ -156,7 +158,7 @@ def _sentence(keys: KeyLists) -> str:
 
 
 _GROUPS = (
-    ("unknown", "danger", "Unknown code", "an ordinary loader would import it and may run it"),
+    ("unknown", "danger", "Foreign code", "an ordinary loader would import it and may run it"),
     ("code", "warning", "Program objects", "kept here as plain records, never created"),
     ("data", "text", "Plain data", "values and containers"),
     ("tensors", "text", "Builds tensors", "done by this program's own code"),

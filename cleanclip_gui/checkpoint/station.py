@@ -64,7 +64,7 @@ from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
 from ml_core.jobs.specs import read_spec_file
 from ml_core.reading import InputError, Inspection, ask_picklescan, examine
 from ml_core.reading.inspect import is_there
-from ml_core.reading.inspection import known_part
+from ml_core.reading.inspection import REFUSED, known_part
 from ml_core.reading.walk import is_one
 
 if TYPE_CHECKING:
@@ -936,7 +936,8 @@ class CheckpointStation(QWidget):
             self.verdict.show_answer(answer)
 
     def _on_not_opened(self, question: OpenCheckpoint, failed: Failed) -> None:
-        state = "Needs a donor" if failed.lacks else "Not opened"
+        state = "Refused" if failed.code in REFUSED else "Not opened"
+        state = "Needs a donor" if failed.lacks else state
         self.shell.header_changed.emit(Path(question.path).name, state, "")
         if question.path != self._path:
             return

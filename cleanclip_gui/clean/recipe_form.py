@@ -351,7 +351,7 @@ class RecipeForm(QWidget):
         row((self.time, 1), self.estimate_button, of=time, spacing=theme.SPACE_S)
         choosers.addRow(Label("&Method", buddy=self.method), self.method)
         choosers.addRow(Label("P&reset", buddy=self.preset), self.preset)
-        choosers.addRow("Time", time)
+        choosers.addRow("Length", time)
         state = row(
             self.more, None, (self.difference, Qt.AlignmentFlag.AlignVCenter), self.reset_all
         )

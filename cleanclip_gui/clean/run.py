@@ -41,14 +41,14 @@ ENDS: dict[str, str] = {
     "failed": "Failed",
     "interrupted": "Interrupted",
 }
-HINT = "Estimate times a few steps first. Start runs the whole cleaning."
+HINT = "“Estimate” times a few steps first; “Start cleaning” runs them all."
 STALE = "The set-up was changed during the estimate; measure again."
 NO_TRIGGER = (
     "This run's folder does not contain its trigger, so Studio keeps the current one: open the "
     "run's trigger in Studio to see what was measured."
 )
 _STEP_BEGINS_AGAIN = "Finished steps are kept; this one begins again."
-_CHAIN_GOES_ON = "Its finished steps are kept. Resume goes on with the next one."
+_CHAIN_GOES_ON = "Its finished steps are kept. “Resume” goes on with the next one."
 Mode = Literal["run", "resume", "estimate", "auto"]
 State = Literal["idle", "starting", "running", "paused", "stopping", "cancelling", "ended"]
 # What attack success is measured with: a trigger, if there is one, and its target class.
@@ -297,7 +297,7 @@ class CleaningRun(QObject):
             return "Cancelling"
         if self.is_running:
             doing = "paused" if state == "paused" else "running"
-            return "Estimating" if self.mode == "estimate" else f"{self.title} is {doing}"
+            return "Estimating" if self.mode == "estimate" else f"“{self.title}” is {doing}"
         status = self.on_show.status
         return f"{self.title}: {ENDS.get(status, status).lower()}" if status else "Ready"
 
@@ -674,7 +674,7 @@ class CleaningRun(QObject):
                 self._keep_result(run, {"seconds": 0.0, **past.result})
         if last.status != "finished":
             failed = last.status == "failed"
-            sentence = last.error if failed else f"{TITLE} was {ENDS[run.status].lower()}."
+            sentence = last.error if failed else f"“{TITLE}” was {ENDS[run.status].lower()}."
             error = as_error(last) if failed else None
             run.trouble = Trouble(f"{sentence} {_CHAIN_GOES_ON}", can_resume=True, error=error)
         if run is self.on_show:
@@ -706,9 +706,9 @@ class CleaningRun(QObject):
         tail = (
             _CHAIN_GOES_ON
             if goes_on
-            else "Resume continues from the last save."
+            else "“Resume” continues from the last save."
             if saved
-            else "Nothing was saved yet: Start again begins at the first step."
+            else "Nothing was saved yet: “Start again” begins at the first step."
         )
         run.status = status
         failed = status != "cancelled" and bool(last.error)

@@ -101,7 +101,7 @@ _RECIPES = "Recipe (*.json)"
 _LACKS = (
     "Open a checkpoint first: the run cleans it.",
     "Choose evaluation images in the bar above: triggers are searched for on them.",
-    "Choose a method below that trains, and its data: they are what is trained on.",
+    "The method below trains on nothing: choose one that does, and its data.",
     "A job is running; start when it has ended.",
 )
 _NO_REFERENCE = "No clean reference is chosen in Scan: only patches and words are judged."

@@ -20,8 +20,8 @@ from ml_core.jobs.table import JOBS
 
 HELP: dict[Stage, str] = {
     "pull": (
-        "Which classes lie nearer to pictures that do not show them than they do on the reference. "
-        "This only says where to search first."
+        "Classes that pictures of other things lie nearer to than they do on the reference. This "
+        "only says where to search first."
     ),
     "probes": (
         "About forty fixed triggers, put on pictures unchanged: published ones and simple patterns."
@@ -32,7 +32,7 @@ HELP: dict[Stage, str] = {
     ),
     "overlays": (
         "Soft patterns over the whole picture, warps and large patches, for the classes that "
-        "earlier stages point at. Needs a reference; it is searched too where these work."
+        "earlier stages point at. Needs a reference, on which what works is searched, too."
     ),
     "thorough": ("Overlays for every class instead of a few. Takes long; needs a reference."),
     "words": (

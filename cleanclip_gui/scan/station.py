@@ -83,7 +83,7 @@ _GOES_ON = "A scan is going on."
 _KEPT = "Its finished stages are kept, and the next scan goes on from them."
 _LEAD = (
     "A scan searches for triggers that nobody told you of: it changes patches, soft overlays and "
-    "warps until pictures become one class, and compares every step with a clean reference."
+    "warps until pictures become one class, and compares with a clean reference where there is one."
 )
 _LIMITS = (
     "The result says what was searched, how hard, and what was found. It proves no model harmless: "
@@ -566,11 +566,7 @@ class ScanStation(QWidget):
             self.session.show_job(self.id, JobState(str(folder), status))
         self._refresh()
         if had_focus:
-            self.context.actions.refresh()
-            focus_first(
-                self.try_button, self.clean_button, self.compare_button, self.export_button,
-                self.start_button,
-            )  # fmt: skip
+            self._focus_result()
         if last.error_code == "unfit" and self._scans_anyway(last.error):
             self.start(anyway=True)
 
@@ -588,7 +584,7 @@ class ScanStation(QWidget):
 
     def _show_result(self, folder: Path, scan: Scan) -> None:
         patches: list[NDArray[np.float32]] = []
-        stage = scan.stages.patches
+        stage, focus = scan.stages.patches, self.focusWidget()
         self._folder, self._trigger = folder, None
         try:
             if stage is not None and stage.rounds:
@@ -613,6 +609,15 @@ class ScanStation(QWidget):
         self.shell.state_changed.emit()
         self._stamp()
         self._refresh()
+        if focus is not None and not focus.isVisible():  # else what is below would be scrolled to
+            self._focus_result()
+
+    def _focus_result(self) -> None:
+        self.context.actions.refresh()
+        focus_first(
+            self.try_button, self.clean_button, self.compare_button, self.export_button,
+            self.start_button,
+        )  # fmt: skip
 
     def _show_page(self, number: int) -> None:
         self.pages.setCurrentIndex(number)

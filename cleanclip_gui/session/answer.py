@@ -8,6 +8,7 @@ from ml_core.detection.scan.verdict import NATURAL_RATE
 from ml_core.evaluation.records import Evaluation
 from ml_core.figures import percent
 
+_MUCH = 0.5  # of the pictures, that a trigger moves
 _TONES: dict[str, Tone] = {"found": "danger", "suspicious": "caution", "nothing": "info"}
 
 
@@ -37,7 +38,8 @@ class AnswerKeeper:
         if checkpoint is None:
             return None
         sha256 = checkpoint.inspection.sha256
-        scan, measured = self._settings.last_result("scan", sha256), self._measured(sha256)
+        scan, rate = self._settings.last_result("scan", sha256), self._rate(sha256)
+        measured = "" if rate is None else self._words(rate)
         cleaned = self._cleaned(sha256)
         tone: Tone
         if cleaned is not None:
@@ -48,8 +50,8 @@ class AnswerKeeper:
         if scan is not None and scan.answer:
             tone = _TONES.get(scan.verdict, "")
             return Answer(scan.answer, tone, "scan", scan, measured)
-        if measured:
-            return Answer(measured, "", "studio", None, measured)
+        if rate is not None:
+            return Answer(measured, "caution" if rate >= _MUCH else "", "studio", None, measured)
         return Answer("Not tested", "", "checkpoint")
 
     def _cleaned(self, sha256: str) -> tuple[float, float] | None:
@@ -66,11 +68,16 @@ class AnswerKeeper:
             return before, after
         return None
 
-    def _measured(self, sha256: str) -> str:
+    def _rate(self, sha256: str) -> float | None:
+        """Attack success rate of the trigger in Studio, if it was measured on this file."""
         evaluation = self._session.evaluation
         if evaluation is None or evaluation.partial or evaluation.checkpoint_sha256 != sha256:
-            return ""
-        rate = evaluation.asr_all if evaluation.asr_excl is None else evaluation.asr_excl
-        if evaluation.trigger is None or rate is None:
-            return ""
-        return f"ASR {percent(rate)} with {evaluation.trigger_name or 'a trigger'}"
+            return None
+        if evaluation.trigger is None:
+            return None
+        return evaluation.asr_all if evaluation.asr_excl is None else evaluation.asr_excl
+
+    def _words(self, rate: float) -> str:
+        evaluation = self._session.evaluation
+        name = evaluation.trigger_name if evaluation is not None else ""
+        return f"ASR {percent(rate)} with {name or 'a trigger'}"

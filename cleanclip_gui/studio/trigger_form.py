@@ -257,6 +257,8 @@ def sections(scene: Scene, trigger: Trigger | None) -> tuple[FormSection, ...]:
             continue
         shown = _of_kind(trigger, source)
         names = _names(source, movable=key == "patch")
+        if key == "patch" and scene.placement == "random":  # each picture has its own
+            names = [name for name in names if name not in ("x", "y")]
         if names:
             section = tuple(_field(shown, name) for name in names)
             heading = source.name or KIND_NAMES[source.kind]

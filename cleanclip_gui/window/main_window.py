@@ -817,7 +817,7 @@ class MainWindow(QMainWindow):
         session, run = self.session, self.session.run
         text, progress, left = "", None, ""
         if run is not None and is_live(run):
-            text = f"{plain(run.title or method_title(run.method), 80)} is {run.status}"
+            text = f"“{plain(run.title or method_title(run.method), 80)}” is {run.status}"
             progress = session.run_progress
         else:
             for kind, job in session.jobs.items():

@@ -133,7 +133,7 @@ class PartIdentity:
                 some = f"{self.rounded} of them " if self.rounded < self.equal else ""
                 clauses[0] += f", {some}rounded to {self.precisions['equal']}"
         elif self.finer or self.tensors == 1:
-            clauses = [self.title]
+            clauses = [f"nearest to {self.title}" if self.differing else self.title]
         else:
             clauses = [f"has the shapes of {self.title}"]
         if self.finer:
@@ -147,7 +147,7 @@ class PartIdentity:
             clauses.append(f"{count}rounded to {both}, so that they may be equal or not")
         if self.differing:
             whole = len(self.differing) == self.tensors
-            where = " in every tensor" if whole else f" in {places(self.differing)}"
+            where = " in all its weights" if whole else f" in {places(self.differing)}"
             clauses.append(f"differs{where if self.tensors > 1 else ''}")
         if self.to_measure:
             clauses[-1] += self._how_far()

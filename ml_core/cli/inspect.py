@@ -30,7 +30,7 @@ _GROUP_TITLES = {
     "tensors": "Names tensors",
     "data": "Names data",
     "code": "Names classes",
-    "unknown": "Unknown code",
+    "unknown": "Foreign code",
 }
 
 

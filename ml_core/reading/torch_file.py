@@ -205,7 +205,7 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
             ]
             shown = first_names(uses, _NAMED, 1 << 20, counted=True)
             raise UnknownCodeError(
-                f"{name} names code that this tool does not know, which an ordinary loader would "
+                f"{name} names code that no checkpoint needs, which an ordinary loader would "
                 f"import and may run: {shown} (in {label}); do not load it elsewhere.",
                 names,
                 places,

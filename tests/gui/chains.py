@@ -15,11 +15,11 @@ from tests.gui.run_folders import rates
 STEPS = (
     AutoStep(
         kind="scan", round=0, title="Scan", folder="scan-0",
-        why="Nobody has named a trigger: it is searched first.",
+        why="No scan of this checkpoint is known: triggers are searched first.",
     ),
     AutoStep(
         kind="clean", round=1, title="Clean, round 1", folder="round-1",
-        why="The scan found triggers: MMCL with them on half of the pictures.",
+        why="Finetunes with the found triggers on half of the pictures, captions unchanged.",
     ),
     AutoStep(
         kind="scan", round=1, title="Scan after round 1", folder="scan-1",

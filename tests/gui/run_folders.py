@@ -60,7 +60,7 @@ def write_run(
     spec = CleanSpec(
         checkpoint=str(source), recipe=made, pairs=PairSpec() if pairs else None,
         training_images=None if pairs else ImageSpec(split="clean"), trigger=str(trigger),
-        target=1, output_dir=str(folder), device="cpu", keep_steps=kept,
+        target=0, output_dir=str(folder), device="cpu", keep_steps=kept,
     )  # fmt: skip
     write_spec(spec, folder / SPEC_FILE)
     os.utime(folder / SPEC_FILE, (begun, begun))
@@ -136,7 +136,7 @@ def rebound_record(worst: float = 0.03) -> dict[str, Any]:
             for factor in (0.1, 0.3, 1.0)
         ],
         "worst": {"factor": 1.0, "max_asr": worst, "step": 150}, "stays_clean": clean,
-        "verdict": "It stays clean." if clean else "The backdoor comes back.",
+        "verdict": "Stays clean in this test." if clean else "The backdoor comes back.",
         "checkpoint_sha256": CLEANED_SHA256, "notes": [], "versions": {}, "seconds": 90.0,
     }  # fmt: skip
 
@@ -157,6 +157,6 @@ def holdouts_record() -> dict[str, Any]:
             row("moved", "corner", "asr_excl", 0.97, 0.03),
             row("retrieval", "captions", "recall@1", 0.40, 0.39, baseline=None),
         ],
-        "worst": {"group": "moved", "name": "centre", "after": 0.11}, "notes": ["One note."],
-        "versions": {}, "seconds": 20.0,
+        "worst": {"group": "moved", "name": "centre", "after": 0.11},
+        "notes": ["No other label set was named."], "versions": {}, "seconds": 20.0,
     }  # fmt: skip

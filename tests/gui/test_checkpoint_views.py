@@ -33,7 +33,7 @@ def test_unknown_names_come_first_and_are_escaped(qtbot):
         {"tensors": ("torch.FloatStorage",), "data": (), "unknown": ("os\u202e.system",)}
     )
     titles = [head.text(0).split(":")[0] for head in groups(view)]
-    assert titles == ["Unknown code", "Builds tensors"]
+    assert titles == ["Foreign code", "Builds tensors"]
     assert groups(view)[0].child(0).text(0) == "os\\u202e.system"
     assert groups(view)[0].foreground(0).color() == theme.colour("danger")
     view.set_names({"unknown": tuple(f"a{n}.b" for n in range(5000))})  # a flood is cut

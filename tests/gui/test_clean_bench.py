@@ -133,7 +133,7 @@ def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(qtbot, panel
     write_state(folder, step=1)
     killed = "Killed by SIGKILL, probably out of memory."
     runner.end(Done("failed", {}, killed, "killed", "last line"))
-    on = "Resume continues from the last save."
+    on = "“Resume” continues from the last save."
     assert panel.trouble_text.text() == f"Interrupted: {killed} {on}"
     with qtbot.waitSignal(panel.shell.failed) as blocker:
         panel.details_button.click()
@@ -278,7 +278,7 @@ def test_an_older_result_is_shown_while_a_run_works(qtbot, panel, session, tmp_p
     assert panel.before_after.isVisible()
     assert panel.run.on_show.folder == old
     # The run bar is of the run at work, and its numbers do not get into the other's charts.
-    assert panel.run_bar.title.text() == "#1 Stamped finetuning, quick is running"
+    assert panel.run_bar.title.text() == "“#1 Stamped finetuning, quick” is running"
     assert session.run.status == "running"
     runner.event_received.emit(Metric(2, 9, {"loss": 6.0}))
     losses = panel.charts.losses.series("loss")
@@ -446,7 +446,7 @@ def test_a_cancelled_run_has_a_last_word_whatever_it_was_doing(tmp_path):
 def test_a_resumed_run_brings_its_trigger_and_target_along(panel, session, tmp_path):
     folder = write_run(tmp_path / "runs", "cut", end=Done("failed", {}, "", "killed"))
     write_state(folder, step=40)
-    session.trigger, session.target = None, 0
+    session.trigger, session.target = None, 1
     panel.runs.note_run(folder)
     panel.start()
     panel.runs.table.choose(folder)
@@ -456,4 +456,4 @@ def test_a_resumed_run_brings_its_trigger_and_target_along(panel, session, tmp_p
     assert panel.runs.message.text() == ""  # which is no longer true
     click(panel.runs.resume)
     assert panel.run.is_running
-    assert (session.trigger, session.target) == (demo_trigger(), 1)
+    assert (session.trigger, session.target) == (demo_trigger(), 0)

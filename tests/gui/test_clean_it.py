@@ -129,7 +129,7 @@ def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, sess
 def test_the_steps_while_they_run(qtbot, panel, session):
     panel.setup.clean_it.click()
     runner = runner_of(panel)
-    assert panel.run_bar.title.text() == "#1 Clean it is running"
+    assert panel.run_bar.title.text() == "“#1 Clean it” is running"
     runner.play([told(STEPS[0]), Progress("patches", 3, 6)])
     assert shown(panel) == [("Scan", "running", STEPS[0].why)]
     assert panel.run_bar.details.text() == "Step 1 of at least 5: Patches · 3 of 6"
@@ -222,7 +222,7 @@ def test_its_rounds_are_in_the_history_and_bring_the_chain_back(qtbot, panel, tm
 @pytest.mark.parametrize(
     ("last", "sentence"),
     [
-        (Done("cancelled"), "Clean it was cancelled."),
+        (Done("cancelled"), "“Clean it” was cancelled."),
         (Done("failed", {}, "The disk is full.", "usage"), "The disk is full."),
     ],
 )
@@ -234,7 +234,7 @@ def test_a_chain_that_was_cut_off_goes_on(panel, session, last, sentence):
     runner.end(last)
     assert panel.resume_button.hasFocus()
     assert panel.trouble_text.text() == (
-        f"{sentence} Its finished steps are kept. Resume goes on with the next one."
+        f"{sentence} Its finished steps are kept. “Resume” goes on with the next one."
     )
     assert shown(panel)[0][0] == "Scan"
     panel.resume_button.click()
@@ -274,7 +274,7 @@ def test_resume_beside_a_round_that_was_cut_off_goes_on_with_the_chain(panel):
     shutil.rmtree(folder / "round-1")
     killed = Done("failed", {}, "It was killed.", "killed")
     panel.shell.open("run", str(write_run(folder, "round-1", end=killed)))
-    assert panel.trouble_text.text().endswith("Resume goes on with the next one.")
+    assert panel.trouble_text.text().endswith("“Resume” goes on with the next one.")
     panel.resume_button.click()
     assert (runner_of(panel).kind, runner_of(panel).spec_path.parent) == ("auto", folder)
 
@@ -367,6 +367,6 @@ def test_a_chain_whose_window_was_killed_is_offered(qtbot, make, answers, tmp_pa
     assert window.session.runs == ()  # it is no run: a session would miss its job
     again = make(new_runner=FakeRunner).stations["clean"]
     assert again.run_bar.title.text() == "#1 Clean it: interrupted"
-    assert "Resume goes on with the next one" in again.trouble_text.text()
+    assert "“Resume” goes on with the next one" in again.trouble_text.text()
     again.resume_button.click()
     assert runner_of(again).spec_path == runner.spec_path

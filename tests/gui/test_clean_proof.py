@@ -65,7 +65,7 @@ def test_the_rebound_test_from_start_to_verdict(panel, shown):  # noqa: F811
     assert not verdict.isVisibleTo(section)
     runner.end(Done("finished", rebound_record()))
     assert chart.keys() == ("0.1", "0.3", "1")
-    assert (verdict.text(), verdict.property("role")) == ("It stays clean.", "success")
+    assert (verdict.text(), verdict.property("role")) == ("Stays clean in this test.", "success")
     assert chart.level == (LIMIT, "limit 5 %")
     small = section.rebound.facts.text()
     assert "40\u2009000 pairs that the cleaning saw, 640 of the target class" in small

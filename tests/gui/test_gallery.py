@@ -64,7 +64,7 @@ def test_labels_badges_and_filters(measured):
         "target margin 0.00"
     )
     for name, images in (
-        ("flipped", [1, 2]), ("hit", [1]), ("wrong", []), ("resisted", [0, 3]),
+        ("flipped", [1, 2]), ("hit", [1]), ("wrong", []), ("resisted", [0]),
         ("all", [0, 1, 2, 3]),
     ):  # fmt: skip
         choose(measured, name)

@@ -63,7 +63,7 @@ def test_what_differs_leads_to_compare(panel, card, qtbot):
     card.identify_button.click()
     assert card.busy.isVisible()
     qtbot.waitUntil(card.compare.isVisible, timeout=WAIT)
-    assert "Image encoder: has the shapes of the <b>twin</b>; differs in every" in text(panel)
+    assert "Image encoder: has the shapes of the <b>twin</b>; differs in all its" in text(panel)
     card.compare.click()
     assert panel.tabs.currentIndex() == _COMPARISON
     qtbot.waitUntil(panel.comparison.strips.isVisible, timeout=WAIT)

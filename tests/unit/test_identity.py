@@ -172,7 +172,7 @@ NEAR = {
     ),
     "all of it is finetuned": (
         as_it_is, lambda state: {name: value * 1.01 for name, value in state.items()}, "differs",
-        f"Logit scale: {TITLE}; differs, by 1 % of its norm.",
+        f"Logit scale: nearest to {TITLE}; differs, by 1 % of its norm.",
     ),
 }  # fmt: skip
 

@@ -104,7 +104,7 @@ class GalleryRows:
         if name == "hit":
             return np.asarray(flipped & (self.triggered == target))
         if name == "resisted":
-            return np.asarray(known & ~flipped)
+            return np.asarray(known & ~flipped & (self.clean != target))
         if name == "wrong":
             return (self.labels >= 0) & (self.clean >= 0) & (self.clean != self.labels)
         if name == "differ":

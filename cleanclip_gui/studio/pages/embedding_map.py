@@ -640,4 +640,4 @@ def sentence(embedding_map: EmbeddingMap, number: int) -> str:
         text += "; distances between groups mean nothing in a t-SNE"
     if len(embedding_map.parts) > 1:
         text += ", one projection for both checkpoints"
-    return f"{text}. Text points are shifted by {part.gap:.2f} so that they overlap the images."
+    return f"{text}. Class texts are moved by {part.gap:.2f}: they lie apart from the images."

@@ -242,7 +242,7 @@ _TONES = {
     "unsupported": "danger",
 }
 _GROUPS = (
-    ("unknown", "Code that this tool does not know"),
+    ("unknown", "Code that no checkpoint needs"),
     ("code", "Pickled program objects, kept as inert records"),
     ("data", "Plain data"),
     ("tensors", "Builds tensors"),
