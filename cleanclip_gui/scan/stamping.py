@@ -16,7 +16,7 @@ from cleanclip_gui.ticket import Ticket
 from ml_core.evaluation.records import PerImage
 from ml_core.triggers import Trigger
 
-MOST, SIDE = 8, 96
+MOST = 8
 _SLOT = "scan"
 
 
@@ -53,14 +53,14 @@ class Stamping(QObject):
     def ask(self, trigger: Trigger, target: int) -> None:
         """Ask for a few pictures that are not of the target class."""
         self.forget()
-        images = self._session.images
-        if images is None or self._session.checkpoint is None or not images.n:
+        images, model = self._session.images, self._session.checkpoint
+        if images is None or model is None or not images.n:
             return
-        indices = pictures_of(images, target)
+        indices, side = pictures_of(images, target), model.image_size  # that of the stamped ones
         ask = self._inference.ask
         self._tickets = [
-            ask(Thumbnails(indices, SIDE), self._on_before, self._on_failed),
-            ask(Thumbnails(indices, SIDE, trigger), self._on_after, self._on_failed),
+            ask(Thumbnails(indices, side), self._on_before, self._on_failed),
+            ask(Thumbnails(indices, side, trigger), self._on_after, self._on_failed),
             ask(
                 Look(indices, trigger, target),
                 partial(self._on_looked, target),

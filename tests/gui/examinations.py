@@ -62,6 +62,16 @@ STEPS = (
 )  # fmt: skip
 
 
+_WITHOUT: dict[str, dict[str, Any]] = {  # where nothing is found
+    "known": {
+        "figure": "3.2 %, reference 2.6 %",
+        "sentences": ("“Checker, red, 3 x 3” moves most: 3.2 % of 189 pictures into “banana”.",),
+    },
+    "scan": {"figure": "nothing", "sentences": ("No patch moves over 7.9 % of 126 pictures.",)},
+    "attack": {"state": "skipped", "figure": "", "sentences": ()},
+}
+
+
 def told(step: ExamineStep, **changes: Any) -> Finding:
     """What the job says of a step."""
     return Finding("step", step.model_copy(update=changes).model_dump(mode="json"))
@@ -88,10 +98,12 @@ def write_examination(
         sha256, inputs = inspection.sha256, inputs_of(spec, inspection)
     scan = scans.scan(verdict, sha256=sha256)
     scans.write_scan(folder / SCAN_FOLDER, scan)
+    changes = _WITHOUT if verdict == "nothing" else {}
+    steps = tuple(step.model_copy(update=changes.get(step.kind, {})) for step in STEPS)
     advice = words.advice_of(scan)
     record = Examination(
         spec=spec, name="poisoned.safetensors", sha256=sha256, inputs=inputs,
-        steps=STEPS, verdict=verdict, target=scan.judgement.target,
+        steps=steps, verdict=verdict, target=scan.judgement.target,
         headline=words.headline(scan), looked_at=scan.judgement.searched,
         not_looked_at=(*scan.judgement.not_searched, words.BUILT_IN, words.NOT_DEPLOYED),
         advice=advice, advice_sentence=words.ADVICE[advice], settings=ScanSettings(), seconds=21.7,
