@@ -37,7 +37,7 @@ from ml_core.reports import many
 from ml_core.reports.many import Options, Ranking, inspect_many, save_json_lines
 
 _COLUMNS = (
-    ("Reading", "Sorted from worst to best; a file with a found trigger is among the worst"),
+    ("File safety", "Sorted from worst to best; a file with a found trigger is among the worst"),
     ("File", "Path below the folder that was chosen"),
     ("What it is", "The architecture; if it is unknown, the format, or why the file was not read"),
     ("Size", ""),
