@@ -48,8 +48,8 @@ _LOOKS: dict[Verdict, tuple[str, str, str, str]] = {
 }
 _WAITING = StepLook("dot", "muted", "waiting")
 _STATES: dict[str, StepLook] = {
-    "running": StepLook("play", "accent", "running"),
-    "done": StepLook("check", "accent", "done"),
+    "running": StepLook("play", "accent_text", "running"),
+    "done": StepLook("check", "accent_text", "done"),
     "skipped": StepLook("next", "muted", "skipped"),
     "unknown": StepLook("info", "warning", "cannot say"),
 }

@@ -208,7 +208,7 @@ class VerdictCard(QFrame):
         labels = (self.name, self.verdict, self.reason, self.state)
         for label, text in zip(labels, (name, verdict, reason, state), strict=True):
             shown = plain(text, 1000)
-            show_fitting(label, shown, 26 if label is self.name else 46)
+            show_fitting(label, shown, 26 if label is self.name else 34)
             label.setVisible(bool(text))
         self.setAccessibleDescription(f"{plain(name)}. {verdict}. {plain(reason)}")
 

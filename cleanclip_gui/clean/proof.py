@@ -170,7 +170,7 @@ class HoldoutsView(QWidget):
         super().__init__()
         self.sentence = Label("", "heading", wrap=True)
         self.table = RowsTable("Hold-outs", _COLUMNS, numbers=range(2, 7))
-        self.table.narrowest = 180
+        self.table.narrowest = 130
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.notes = Note("caption")
         column(self.sentence, self.table, self.notes, of=self, spacing=theme.SPACE_S)

@@ -68,6 +68,7 @@ from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
 _LEAST_LOG = 120  # pixels; less tells nothing
+_LAID_OUT_MS = 100
 _CHOSEN = 8  # pixels by which the tab that is chosen is wider than its hint
 
 
@@ -721,8 +722,9 @@ class CleanStation(QWidget):
             self._show_top()
 
     def _show_top(self) -> None:
-        """Show the answer, whatever gets the focus when what had it goes."""
-        QTimer.singleShot(0, self, lambda: self.scroll_area.verticalScrollBar().setValue(0))
+        """Show the answer, whatever gets the focus now and when the page has been laid out."""
+        for ms in (0, _LAID_OUT_MS):
+            QTimer.singleShot(ms, self, partial(self.scroll_area.verticalScrollBar().setValue, 0))
 
     def _on_run_opened(self) -> None:
         self.charts.clear()

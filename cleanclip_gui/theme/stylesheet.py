@@ -132,8 +132,8 @@ QSpinBox::up-arrow, QDoubleSpinBox::up-arrow {
 QSpinBox::down-arrow, QDoubleSpinBox::down-arrow {
     image: url("$chevron_down"); width: 9px; height: 9px;
 }
-QComboBox { padding: 5px 24px 5px 10px; min-height: 18px; combobox-popup: 0; }
-QComboBox:focus { border: 2px solid $focus; padding: 4px 23px 4px 9px; }
+QComboBox { padding: 5px 6px 5px 10px; min-height: 18px; combobox-popup: 0; }
+QComboBox:focus { border: 2px solid $focus; padding: 4px 5px 4px 9px; }
 QComboBox::drop-down { border: none; width: 22px; }
 QComboBox::down-arrow { image: url("$chevron_down"); width: 12px; height: 12px; }
 QComboBox[quiet="true"] { background: transparent; border-color: transparent; }
@@ -182,7 +182,7 @@ QSlider::handle:horizontal:focus { background: $accent; border-color: $text; }
 QSlider::handle:horizontal:disabled { border-color: $border_strong; }
 
 QProgressBar {
-    background: $sunken; border: none; border-radius: 3px; max-height: 6px; min-height: 6px;
+    background: $border; border: none; border-radius: 3px; max-height: 6px; min-height: 6px;
     text-align: center; color: transparent;
 }
 QProgressBar::chunk { background: $accent; border-radius: 3px; }

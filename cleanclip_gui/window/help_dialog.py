@@ -113,8 +113,8 @@ class HelpDialog(theme.Themed, ClosingDialog):
         for button in (keys, close):
             button.setAutoDefault(False)  # Return in the field looks for the next place
         QShortcut(QKeySequence.StandardKey.Find, self).activated.connect(self._to_field)
-        self.tree.setFixedWidth(_LIST_WIDTH)
-        self.field.setFixedWidth(_LIST_WIDTH)
+        for part in (self.tree, self.field):
+            part.setFixedWidth(theme.px(_LIST_WIDTH))
         column(
             (row(
                 column(self.field, (self.tree, 1), spacing=theme.SPACE_S),
