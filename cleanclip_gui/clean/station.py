@@ -190,6 +190,8 @@ class CleanStation(QWidget):
         )
         self._can_start = self._can_start_chain = self._is_free = False
         self._state: dict[str, object] = {}  # as a session keeps it
+        self._laid_out = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
+        self._laid_out.timeout.connect(self._to_top)
         self._restored: Recipe | None = None  # until the session's checkpoint is there
         self._accepted: set[str] = set()  # warnings of rates, for the checkpoint that is open
         context.actions.add(self.commands())
@@ -467,6 +469,7 @@ class CleanStation(QWidget):
         QTimer.singleShot(0, self, self._go_to_proof)  # when what was just shown has its place
 
     def _go_to_proof(self) -> None:
+        self._laid_out.stop()
         self.scroll_area.ensureWidgetVisible(self.proof.busy)
         is_running = self.proof.is_running  # else it says what is missing
         (self.proof.busy.cancel if is_running else self.proof.options_button).setFocus()
@@ -723,8 +726,11 @@ class CleanStation(QWidget):
 
     def _show_top(self) -> None:
         """Show the answer, whatever gets the focus now and when the page has been laid out."""
-        for ms in (0, _LAID_OUT_MS):
-            QTimer.singleShot(ms, self, partial(self.scroll_area.verticalScrollBar().setValue, 0))
+        QTimer.singleShot(0, self, self._to_top)
+        self._laid_out.start()
+
+    def _to_top(self) -> None:
+        self.scroll_area.verticalScrollBar().setValue(0)
 
     def _on_run_opened(self) -> None:
         self.charts.clear()
