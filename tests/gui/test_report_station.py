@@ -380,9 +380,9 @@ def test_a_measurement_has_one_folder_and_a_reference_is_measured_as_the_run_was
     assert suspect_spec(session, "cuda:0").output_dir == first.output_dir
     session.trigger = demo_trigger()
     assert suspect_spec(session, "cpu").output_dir != first.output_dir
-    run = run_of()
+    run, session.target = run_of(), 1  # which is not the run's
     spec = reference_spec(session, "twin.safetensors", run, "cpu")
-    assert (spec.when, spec.images.n, spec.target) == ("reference", 123, 1)
+    assert (spec.when, spec.images.n, spec.target) == ("reference", 123, 0)
     assert Path(spec.trigger or "").parent == run
     alone = reference_spec(session, "twin.safetensors", None, "cpu")
     assert alone.images == session.images.spec
