@@ -30,7 +30,7 @@ _COLUMNS = (
     ("File", "The checkpoint that is cleaned."),
 )
 SHOWN, RUN, STARTED, STATUS, ACCURACY, ATTACK, CHECKPOINT = range(len(_COLUMNS))
-_WIDTHS = (74, 184, 104, 92, 122, 122, 64)
+_WIDTHS = (62, 184, 104, 92, 116, 116, 64)
 _ROW, _FEWEST = 28, 5  # pixels of a row; rows that are seen in the smallest window
 _AHEAD = ("running", "waiting")
 
@@ -117,7 +117,7 @@ class RunsTable(theme.Themed, RowsTable):
     delete_wanted = Signal()
     rename_wanted = Signal()
     menu_wanted = Signal(QPoint)
-    filling, narrowest = RUN, 140
+    filling, narrowest = RUN, 160
     empty_text = "Runs stand here once they begin: press Clean it or Start cleaning."
     rows: RunsModel
 
