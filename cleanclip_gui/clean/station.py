@@ -362,6 +362,9 @@ class CleanStation(QWidget):
         """Choose a session's method and data; what was chosen before stays where none is opened."""
         self._restored = saved["recipe"]
         self._show_restored()
+        if self._restored is None and saved["checkpoint"]:
+            self.form.set_method(METHODS[0])
+            self.form.set_preset("default")
         if saved["pairs"] or saved["labelled"]:
             self.data.show_specs(saved["pairs"], saved["labelled"])
         elif saved["checkpoint"]:
@@ -865,8 +868,10 @@ class CleanStation(QWidget):
 
     def _keep_state(self) -> None:
         form, (pairs, labelled) = self.setup.form, self.data.own()
-        chosen = form.method.method != METHODS[0] or not form.is_default
-        recipe = form.recipe() if chosen and not form.problem() else None
+        recipe: Recipe | None = None
+        if form.method.method != METHODS[0] or not form.is_default:
+            with suppress(InputError):
+                recipe = form.recipe()
         state: dict[str, object] = {"pairs": pairs, "labelled": labelled, "recipe": recipe}
         if state != self._state:
             self._state = state

@@ -132,6 +132,9 @@ def test_method_settings_and_labelled_images_come_back(make, qtbot, tmp_path, an
     assert (setup.form.recipe(), setup.data.images()) == (kept.recipe, labelled)
     again.keeper.compare()
     assert not again.isWindowModified()
+    station, other = again.stations["clean"], SavedSession(checkpoint="m.safetensors")
+    station.restore(dict(other))
+    assert station.state()["recipe"] is None  # nobody chose one there
 
 
 def test_a_change_marks_the_window_and_closing_asks(make, qtbot, tmp_path, answers, checkpoint):
