@@ -53,6 +53,8 @@ class PlannedStage:
         How many items there are; the stage's own total replaces it.
     trains
         Whether it trains. The time of its units then says little about stages that only encode.
+    inside
+        It comes in the midst of the stage before it, which goes on after it.
     """
 
     stage: str
@@ -60,6 +62,7 @@ class PlannedStage:
     work: float = 0.0
     items: int = 1
     trains: bool = False
+    inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,14 @@ class _Seen:
     """How far a stage was; ``entered`` and ``moved`` are times, ``first`` and ``at`` shares.
 
     ``at`` is the share at ``moved``, the first sign of progress. The time before it, for example
-    for class texts, says nothing about the speed afterwards.
+    for class texts, says nothing about the speed afterwards. ``away`` is since when it waits for
+    the stage inside it.
     """
 
     part: PlannedStage
     entered: float | None = None
     left: float | None = None
+    away: float | None = None
     moved: float | None = None
     first: float = 0.0
     at: float = 0.0
@@ -121,8 +126,8 @@ class Overall:
         if self._current < 0:
             return None
         now = self._now()
-        units, places = self._units(now), range(self._current, len(self._seen))
-        sizes = [self._size(place, units, now) for place in places]
+        units = self._units(now)
+        sizes = [self._size(place, units, now) for place in range(len(self._seen))]
         known = [size[1] for size in sizes if size is not None]
         return sum(known) if len(known) == len(sizes) else None
 
@@ -158,12 +163,15 @@ class Overall:
             return
         now, place = self._now(), self._place(progress.stage)
         share = min(max(progress.done / progress.total, 0.0), 1.0) if progress.total > 0 else 0.0
-        if place < self._current:
-            share = 0.0
+        if place == self._current - 1 and self._seen[place].away is not None:
+            self._return(place, now)
         elif place > self._current:
             self._enter(place, now, share)
         seen = self._seen[self._current]
         if place == self._current and progress.total > 0:
+            if seen.moved is not None:  # there may be more to do than was known
+                known = seen.part.items / progress.total
+                seen.share, seen.at = seen.share * known, seen.at * known
             seen.part = replace(seen.part, items=progress.total)
             if seen.moved is None and share > seen.first:
                 seen.moved, seen.at = now, share
@@ -188,12 +196,25 @@ class Overall:
         return self._current + 1
 
     def _enter(self, place: int, now: float, share: float) -> None:
-        if self._current >= 0:
-            self._seen[self._current].left = now
-        self._current = place
         seen = self._seen[place]
+        if seen.part.inside and place == self._current + 1:
+            self._seen[self._current].away = now
+        else:
+            for before in self._seen[max(self._current - 1, 0) : self._current + 1]:
+                before.left, before.away = before.left or before.away or now, None
+        self._current = place
         # A stage that begins in its middle goes on from an earlier session.
-        seen.entered, seen.first, seen.share = now, share if share < 1 else 0.0, share
+        first = share if share < 1 else 0.0
+        self._seen[place] = _Seen(seen.part, entered=now, first=first, share=share)
+
+    def _return(self, place: int, now: float) -> None:
+        """Go on with a stage after the one inside it."""
+        self._seen[self._current].left, self._current = now, place
+        seen = self._seen[place]
+        if seen.away is not None and seen.entered is not None:
+            gone, seen.away = now - seen.away, None
+            seen.entered += gone
+            seen.moved = None if seen.moved is None else seen.moved + gone
 
     def _units(self, now: float) -> _Units:
         """Seconds of one unit of work, of stages that encode and of those that train."""
@@ -221,6 +242,7 @@ class Overall:
         """Seconds that the whole present stage takes at its present speed; None before it moves."""
         if seen.moved is None or seen.entered is None:
             return None
+        now = seen.away or now
         if seen.share > seen.at:
             return (now - seen.moved) / (seen.share - seen.at)
         return (now - seen.entered) / (seen.share - seen.first)
@@ -239,7 +261,7 @@ class Overall:
         if seen.left is not None:
             spent, left = seen.left - seen.entered, 0.0
         else:
-            spent, pace = now - seen.entered, self._pace(seen, now)
+            spent, pace = (seen.away or now) - seen.entered, self._pace(seen, now)
             if pace is not None:
                 left = pace * (1 - seen.share)
             elif expected is not None:
@@ -345,7 +367,7 @@ def scan_plan(
     search: int = 0,
     held_out: int = 0,
 ) -> Plan:
-    """The stages of a scan, by the work that its estimate counts; a stage may end early.
+    """The stages of a scan where nothing is found; what is found is searched further.
 
     Parameters
     ----------
@@ -361,7 +383,7 @@ def scan_plan(
     def part(stage: str) -> PlannedStage:
         if stage == "weights":
             return PlannedStage(stage, _WRITE_SECONDS)
-        cost = passes(stage, side, starts=spec.starts, held_out=pictures, finds=True, **sizes)
+        cost = passes(stage, side, starts=spec.starts, held_out=pictures, finds=False, **sizes)
         items = steps(stage, side, **sizes)
         work = cost.forward + _BACKWARD * cost.both
         return PlannedStage(stage, work=work / items, items=items, trains=cost.both > 0)
@@ -374,7 +396,7 @@ def scan_plan(
     for stage in stages or spec.runs:
         parts.append(part(stage))
         if stage == "patches":
-            parts.append(part("refine"))
+            parts.append(replace(part("refine"), inside=True))
     return Plan(tuple(parts))
 
 

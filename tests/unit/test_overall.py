@@ -67,6 +67,27 @@ def test_an_estimate_tells_the_time_left_before_anything_is_measured():
         assert left is not None
 
 
+def test_a_stage_goes_on_after_the_one_inside_it():
+    search = PlannedStage("patches", seconds=100.0)
+    job = Job(Plan((search, PlannedStage("refine", seconds=20.0, inside=True))))
+    job.stage("patches", 100, 100)
+    alone = job.overall.fraction
+    job = Job(Plan((search, PlannedStage("refine", seconds=20.0, inside=True))))
+    for done in range(21):
+        job.tell("patches", done, 100, 1.0)
+    for done in range(11):  # and ends early
+        job.tell("refine", done, 20, 1.0)
+    assert job.overall.seconds_left == pytest.approx(90.0, abs=5.0)
+    assert job.overall.fraction == pytest.approx(0.25, abs=0.03)
+    for done in range(21, 61):
+        job.tell("patches", done, 100, 1.0)
+    assert job.overall.seconds_left == pytest.approx(40.0, abs=3.0)
+    job.tell("refine", 20, 20, 3.0)  # once more, at once
+    assert job.overall.seconds_left == pytest.approx(40.0, abs=3.0)
+    job.tell("patches", 100, 100, 40.0)
+    assert job.overall.seconds_left == 0.0 and job.overall.fraction > alone
+
+
 def test_time_on_hold_does_not_count():
     job = Job(Plan((PlannedStage("train", work=1.0, items=100),)))
     job.tell("train", 0, 100)

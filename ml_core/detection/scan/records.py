@@ -817,9 +817,9 @@ def sides_of(size: int) -> tuple[int, ...]:
     return (*(round(area**0.5 * size) for area in AREAS), *first)
 
 
-def rounds_of(size: int) -> int:
-    """The most patch searches: two more for each further class."""
-    return len(searches(size)) + 2 * (MOST_CLASSES - 1)
+def rounds_of(size: int, found: int = 0) -> int:
+    """The most patch searches: two more after each class that was found, but the last."""
+    return len(searches(size)) + 2 * min(found, MOST_CLASSES - 1)
 
 
 def searches(size: int) -> tuple[tuple[int, Loss], ...]:
@@ -899,7 +899,7 @@ def passes(
 
 
 def steps(stage: str, size: int, *, models: int, classes: int, search: int) -> int:
-    """The most steps that a stage reports; it takes the parameters of `passes`."""
+    """The most steps that a stage reports where nothing is found; parameters as in `passes`."""
     if stage == "pull":
         return models * search
     if stage == "probes":
@@ -907,7 +907,7 @@ def steps(stage: str, size: int, *, models: int, classes: int, search: int) -> i
     if stage == "patches":
         return rounds_of(size) * PATCH_STEPS
     if stage == "refine":
-        return MOST_CLASSES * (REFINED_STEPS + GRID**2)
+        return REFINED_STEPS + GRID**2
     if stage == "overlays":
         return models * sum(FORM_STEPS.values())
     if stage == "thorough":

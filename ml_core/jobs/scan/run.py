@@ -543,7 +543,7 @@ class _Scanning:
                 settings = PatchSettings(side, loss, spec.starts, left_out=left_out)
                 if loss == "place":
                     settings = at_places(side, sides.side, left_out)
-                measured, patches = yield from self._round(settings, len(rounds), bool(refined))
+                measured, patches = yield from self._round(settings, len(rounds), len(refined))
                 arrays[f"round.{len(rounds)}"] = patches
                 rounds.append(measured)
                 agreed = measured.agreeing == len(measured.starts)
@@ -564,22 +564,22 @@ class _Scanning:
         return Patches(rounds=tuple(rounds), refined=head, further=further), arrays
 
     def _round(
-        self, settings: PatchSettings, number: int, further: bool
+        self, settings: PatchSettings, number: int, refined: int
     ) -> Generator[Event, None, tuple[PatchRound, Tensor]]:
         """The n-th search; for a further class a few starts first, and all if these move much."""
-        if further and not settings.places and settings.starts > _FIRST_STARTS:
+        if refined and not settings.places and settings.starts > _FIRST_STARTS:
             few = replace(settings, starts=_FIRST_STARTS)
-            measured, patches = yield from self._searched(few, number)
+            measured, patches = yield from self._searched(few, number, refined)
             if max(row.contrast.difference for row in measured.starts) < _WORTH_REFINING:
                 return measured, patches
-        return (yield from self._searched(settings, number))
+        return (yield from self._searched(settings, number, refined))
 
     def _searched(
-        self, settings: PatchSettings, number: int
+        self, settings: PatchSettings, number: int, refined: int
     ) -> Generator[Event, None, tuple[PatchRound, Tensor]]:
         """The n-th search: what its patches do, and they."""
         sides, seed = self._sides, self._spec.seed
-        pace = StagePace("patches", settings.steps * rounds_of(sides.side))
+        pace = StagePace("patches", settings.steps * rounds_of(sides.side, refined))
         steps = invert(sides.suspect, sides.search, settings, seed)
         last = yield from _live(settings, steps, pace, number * settings.steps)
         read = read_off(sides, last.patches, settings, last.losses, seed)
@@ -602,7 +602,7 @@ class _Scanning:
             left_out=left_out,
         )  # fmt: skip
         each = settings.steps + GRID**2
-        pace = StagePace("refine", MOST_CLASSES * each)
+        pace = StagePace("refine", (number + 1) * each)
         steps = refine(self._sides, patches, round_, self._spec.seed, settings)
         better, patch = yield from _live(settings, steps, pace, number * each)
         beside = better.best.reference
