@@ -259,6 +259,11 @@ class TensorModel(QAbstractTableModel):
         self._rebuild()
 
     @property
+    def total(self) -> int:
+        """Tensors of the file, shown or not."""
+        return len(self._columns.tensors)
+
+    @property
     def shown_bytes(self) -> int:
         """Bytes of the tensors that the filter lets through."""
         return int(self._columns.nbytes[self._view].sum())

@@ -293,7 +293,9 @@ class TensorTable(QWidget):
         self.none.setText(f"No tensor matches “{text}”. Clear the filter to see all of them.")
         self.none.setVisible(bool(text) and not rows)
         self.view.setVisible(self.none.isHidden())
-        self.count.setText(f"{plural(rows, 'tensor')}, {bytes_text(self.model.shown_bytes)}")
+        of = f"{count_text(rows)} of " if text else ""
+        whole = plural(self.model.total, "tensor")
+        self.count.setText(f"{of}{whole}, {bytes_text(self.model.shown_bytes)}")
 
 
 class TensorPage(QWidget):
@@ -323,6 +325,7 @@ class TensorPage(QWidget):
     def set_file(self, inspection: Inspection) -> None:
         """Take the file whose tensors are to be shown; histograms can be asked for."""
         self._inspection = inspection
+        self.table.filter.clear()  # another file's
 
     def read_values(self, inspection: Inspection) -> None:
         """Fill in min, max, mean and the like, tensor by tensor."""

@@ -24,6 +24,7 @@ from cleanclip_gui.widgets.text import (
     plain,
 )
 from ml_core.cleaning.catalogue import facts_of
+from ml_core.detection.scan.verdict import NATURAL_RATE
 from ml_core.jobs.result_text import training_words
 
 # Less than this many points is no change in either direction.
@@ -206,7 +207,8 @@ def tone_colour(row: BeforeAfterRow) -> str:
     if points is None or abs(points) < STEADY_POINTS:
         return "muted"
     if points * row.good > 0:
-        return "success"
+        fooled = row.good < 0 and (row.after or 0.0) > NATURAL_RATE  # less often, but often
+        return "warning" if fooled else "success"
     return "warning" if abs(points) <= 2.0 else "danger"
 
 
@@ -237,7 +239,6 @@ class BeforeAfter(QFrame):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(theme.SPACE_S)
         grid.setVerticalSpacing(theme.SPACE_XS)
-        grid.setColumnStretch(3, 1)
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         self._change_title = Label("", "caption")
@@ -264,11 +265,11 @@ class BeforeAfter(QFrame):
                 grid.addWidget(line, at, 3)
             grid.addWidget(change := _change(row), at, 6, right)
             self._changes.append((change, row.points))
-        self._make_room()
         self._layout.replaceWidget(self._table, table)
         self._table.hide()
         self._table.deleteLater()
         self._table = table
+        self._make_room()
         words = "; ".join(f"{row.title}: {spoken(row)}" for row in rows)
         self.setAccessibleDescription(f"{self._sentence.text()} {words}.")
 
@@ -282,8 +283,12 @@ class BeforeAfter(QFrame):
         self._make_room()
 
     def _make_room(self) -> None:
+        wide, grid = self.width() >= theme.px(_WIDE), self._table.layout()
         for widget in self._spare:
-            widget.setVisible(self.width() >= theme.px(_WIDE))
+            widget.setVisible(wide)
+        if isinstance(grid, QGridLayout):  # the names take what is left where there is no line
+            grid.setColumnStretch(0, not wide)
+            grid.setColumnStretch(3, wide)
         usual = self.width() >= theme.px(_USUAL)
         for title in self._titles:
             title.setWordWrap(not usual)
@@ -316,7 +321,7 @@ def facts(result: Mapping[str, Any]) -> str:
     parts += training_words(result)
     if result.get("device"):
         parts.append(f"{result['device']}, {result.get('precision', 'fp32')}")
-    line = " · ".join(parts) + ". Ranges are 95 % intervals."
+    line = " · ".join(parts) + ". Ranges, where shown, are 95 % intervals."
     return "\n".join([line, *(plain(note, 400) for note in result.get("notes") or ())])
 
 

@@ -13,7 +13,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.widgets.controls import Label, Note, named, push_button
 from cleanclip_gui.widgets.dialog_frame import field_form
 from cleanclip_gui.widgets.form import number_box
-from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.layout import column, reveal, row
 from cleanclip_gui.widgets.number_box import Chooser, NumberBox, fill
 from cleanclip_gui.widgets.text import count_text, plural, tip
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method, method_title, offered
@@ -476,5 +476,8 @@ class RecipeForm(QWidget):
         if open_:
             self._add_rows()
         self._advanced.setVisible(open_)
+        if open_:
+            room = self.more.height()
+            QTimer.singleShot(0, self._advanced, partial(reveal, self._advanced, room))
         self.more.setText("Fewer settings" if open_ else "All settings")
         self.more.setIcon(theme.icon("chevron-up" if open_ else "chevron-down", "accent"))

@@ -364,7 +364,7 @@ class CleaningRun(QObject):
         total = saved.spec.recipe.total_steps
         run.status = "interrupted"
         run.trouble = Trouble(
-            f"{plain(run.title, 80)} was interrupted; its last save is at step "
+            f"“{plain(run.title, 80)}” was interrupted; its last save is at step "
             f"{count_text(saved.step)} of {count_text(total)}. Resume continues from there.",
             can_resume=True,
             may_lack_memory=True,

@@ -67,10 +67,7 @@ class ReferenceChoice(QWidget):
         super().__init__()
         Drops(self, lambda _: self.isVisible(), lambda path: self.set_path(str(path)))
         self.edit = PathEdit("Clean reference checkpoint", "Clean file or folder")
-        self.browse = self.edit.browse(
-            "open", "Choose the clean reference",
-            lambda path: prompts.open_file(self, "Clean reference checkpoint", path, CHECKPOINTS),
-        )  # fmt: skip
+        self.browse = self.edit.asking(prompts, "Choose the clean reference", CHECKPOINTS)
         row((self.edit, 1), self.browse, of=self, spacing=theme.SPACE_XS)
         explain(self, HELP)
         self.edit.textChanged.connect(self.changed)
@@ -101,7 +98,7 @@ _RECIPES = "Recipe (*.json)"
 _LACKS = (
     "Open a checkpoint first: the run cleans it.",
     "Choose evaluation images in the bar above: triggers are searched for on them.",
-    "The method below trains on nothing: choose one that does, and its data.",
+    "The method below trains nothing: choose another one, and then its data.",
     "A job is running; start when it has ended.",
 )
 _NO_REFERENCE = "No clean reference is chosen in Scan: only patches and words are judged."

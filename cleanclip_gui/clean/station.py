@@ -98,10 +98,8 @@ class PageHead(QWidget):
 
     def show_waiting(self, count: int, *, paused: bool = False) -> None:
         """Say on the tab how many runs wait, and whether for the user."""
-        how = "paused" if paused else "waiting"
-        queue = ("Queue and history", "Queue")
-        if count:
-            queue = (f"{queue[0]}, {count} {how}", f"{queue[1]}, {count} {how}")
+        how = f", {count} waiting" if count else ""
+        queue = ("Queue and history" + (", paused" if how and paused else how), f"Queue{how}")
         self._titles = (("This run", "This run"), queue, ("Compare runs", "Compare"))
         self._fit()
 

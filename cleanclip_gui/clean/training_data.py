@@ -73,10 +73,7 @@ class TrainingData(QWidget):
         self.browse = self.path.browse(
             "open", "Choose the file of training data", self._ask_for_file
         )
-        self.browse_pairs = self.path.browse(
-            "folder", "Choose the folder of training pairs",
-            lambda path: prompts.open_folder(self, "Training pairs", path),
-        )  # fmt: skip
+        self.browse_pairs = self.path.asking(prompts, "Choose the folder of training pairs")
         self.summary = Label("", "subtle", wrap=True)
         self.image_column = named(QLineEdit("image"), "Image column")
         self.text_column = named(QLineEdit("caption"), "Caption column")
@@ -84,22 +81,15 @@ class TrainingData(QWidget):
         self.pictures = PathEdit(
             "Folder of the pictures of the COCO file", "Looked for beside the file"
         )
-        self.browse_pictures = self.pictures.browse(
-            "folder", "Choose the folder of the pictures",
-            lambda path: prompts.open_folder(self, "Pictures", path),
-        )  # fmt: skip
+        self.browse_pictures = self.pictures.asking(prompts, "Choose the folder of the pictures")
         self.folder_path = PathEdit(
             "Folder of training images", "Folder per class, or a published set"
         )
-        self.browse_folder = self.folder_path.browse(
-            "folder", "Choose the folder of training images",
-            lambda path: prompts.open_folder(self, "Training images", path),
-        )  # fmt: skip
+        self.browse_folder = self.folder_path.asking(
+            prompts, "Choose the folder of training images"
+        )
         self.exclude = PathEdit("Exclusions file", "None (made by an audit)")
-        self.browse_exclude = self.exclude.browse(
-            "open", "Choose an exclusions file",
-            lambda path: prompts.open_file(self, "Exclusions", path, EXCLUSIONS),
-        )  # fmt: skip
+        self.browse_exclude = self.exclude.asking(prompts, "Choose an exclusions file", EXCLUSIONS)
         self.exclude_says = Note("subtle")
         self._exclude_problem = ""
         self._looking = Ticket.closed()

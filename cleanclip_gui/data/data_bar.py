@@ -311,29 +311,23 @@ class DataBar(QWidget):
 
     def edit_templates(self) -> None:
         """Edit the prompt templates in use."""
-        images = self._session.images
-        if images is None:
-            return
-        example = images.class_names[0] if images.class_names else ""
-        dialog = TemplatesDialog(images.templates, example, self.window())
-        dialog.chosen.connect(self.set_templates)
-        dialog.open()
+        if images := self._session.images:
+            example = images.class_names[0] if images.class_names else ""
+            dialog = TemplatesDialog(images.templates, example, self.window())
+            dialog.chosen.connect(self.set_templates)
+            dialog.open()
 
     def edit_classes(self) -> None:
         """Edit the class names in use; the result becomes a separate label set."""
-        images = self._session.images
-        if images is None:
-            return
-        dialog = ClassesDialog(images.class_names, self.window())
-        dialog.chosen.connect(self._on_classes_chosen)
-        dialog.open()
+        if images := self._session.images:
+            dialog = ClassesDialog(images.class_names, self.window())
+            dialog.chosen.connect(self._on_classes_chosen)
+            dialog.open()
 
     def show_problems(self) -> None:
         """List what was left out: unmatched labels, bad rows, missing pictures."""
-        images = self._session.images
-        if images is None:
-            return
-        ProblemsDialog(images.name, images.problems, self.window()).open()
+        if images := self._session.images:
+            ProblemsDialog(images.name, images.problems, self.window()).open()
 
     def _images_menu(self, actions: Actions) -> QMenu:
         menu = QMenu(self)

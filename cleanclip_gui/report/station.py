@@ -30,7 +30,7 @@ from cleanclip_gui.report.parts import (
     suspect_spec,
 )
 from cleanclip_gui.report.preview import Preview
-from cleanclip_gui.station import AtWork, Context, Scene, Station
+from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import BusyRow, Label, Note, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
@@ -213,10 +213,6 @@ class ReportStation(QWidget):
             return False
         self.verify(bundle)
         return True
-
-    def scene(self) -> Scene:
-        """What can be claimed."""
-        return Scene(self.claims.tree) if self.claims.count else Scene()
 
     def may_close(self) -> bool:
         """Nothing here is unsaved."""

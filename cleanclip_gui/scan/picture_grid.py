@@ -44,7 +44,7 @@ class PictureGrid(Painted):
     lines
         Of words below each.
     abreast
-        Pictures of a cell.
+        Pictures of a cell. Where it has a line for each, they stand side by side, too.
     """
 
     def __init__(self, name: str, side: int, lines: int, abreast: int = 1) -> None:
@@ -130,8 +130,10 @@ class PictureGrid(Painted):
             colour = look.triggered_colour() if marked else theme.colour("border")
             painter.setPen(QPen(colour, 2 if marked else 1))
             painter.drawRect(rect.adjusted(0, 0, -1, -1))
-        room = self._cell().width() - _GAP
-        for place, line in enumerate(cell.lines[: self._lines]):
-            under = top + self._side + 3 + place * theme.px(_LINE)
-            box, first = QRectF(left, under, room, theme.px(_LINE)), place == 0
+        each = 1 < self._abreast == len(cell.lines)
+        room = self._side if each else self._cell().width() - _GAP
+        for place, line in enumerate(cell.lines[: None if each else self._lines]):
+            across, down = (place * (self._side + 4), 0) if each else (0, place * theme.px(_LINE))
+            box = QRectF(left + across, top + self._side + 3 + down, room, theme.px(_LINE))
+            first = place == (len(cell.lines) - 1 if each else 0)
             self.write(painter, box, plain(line, 100), size=0.92, bold=first, muted=not first)

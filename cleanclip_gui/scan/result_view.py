@@ -254,7 +254,7 @@ class ResultView(QWidget):
         super().__init__(parent)
         self.scan: Scan | None = None
         self.verdict = ScanVerdict(acts)
-        self.stamped = PictureGrid("Pictures before and after", _PICTURE, 2, abreast=2)
+        self.stamped = PictureGrid("Pictures before and after", _PICTURE, 1, abreast=2)
         self.stamped.setObjectName("scan.stamped")
         self.stamped_section = Section("The found trigger on pictures", "", self.stamped)
         self.map = PositionMap()
@@ -427,12 +427,12 @@ def stamped_cells(stamped: Stamped) -> list[PictureCell]:
     """A cell for each picture: before and after, and what is said of both."""
     cells = []
     for number, pair in enumerate(zip(stamped.before, stamped.after, strict=True)):
-        lines: tuple[str, ...] = ("", "")
+        lines: tuple[str, ...] = ("",)
         hit = False
         if number < len(stamped.said_before):
             before, after = stamped.said_before[number], stamped.said_after[number]
             hit = stamped.hits[number]
-            lines = (f"→ {after}", f"before: {before}")
+            lines = (before, f"→ {after}")
         cells.append(PictureCell(pair, lines, marked=hit))
     return cells
 
@@ -451,7 +451,7 @@ def refined_text(refined: Refined) -> str:
     parts = [
         f"After more steps: {_rate(refined.anywhere)} at random places, {_rate(refined.here)} at "
         f"row {place[0] + 1}, column {place[1] + 1}.",
-        f"As an 8-bit picture {_rate(refined.eight_bit)}, through JPEG of quality 90 "
+        f"Saved as an 8-bit picture: {_rate(refined.eight_bit)}; as JPEG of quality 90: "
         f"{_rate(refined.jpeg)}.",
     ]
     if refined.fixed:

@@ -215,7 +215,7 @@ class ScanStation(QWidget):
         if self._shown_scan() is None:
             return Scene()
         best, stamped = self.result.patches.for_audience(2)[:1], self.result.stamped
-        return Scene(best, stamped.for_audience(1))
+        return Scene(best, stamped.for_audience(2))
 
     def state(self) -> dict[str, object]:
         """Folders of the session's finished scans, the newest last."""
@@ -552,7 +552,8 @@ class ScanStation(QWidget):
 
     def _on_ended(self, last: Done) -> None:
         folder, failed = self.scanning.folder, last.status == "failed"
-        had_focus = self.live.busy.cancel.hasFocus()
+        focus = self.focusWidget()
+        had_focus = focus is not None and self.live.isAncestorOf(focus)
         if last.status == "finished" and folder is not None:
             try:
                 self._show_result(folder, read_scan(folder / SCAN_FILE))
@@ -658,6 +659,7 @@ class ScanStation(QWidget):
             item.setToolTip(plain(past.folder, 300))
             item.setSizeHint(QSize(0, theme.px(_ITEM)))  # as wide as the list, and no wider
             self.earlier.addItem(item)
+            item.setSelected(Path(past.folder) == self._folder)
         what = "Scans" if facts is None else "Scans of this checkpoint"
         self.earlier_title.setText(what)
         self.earlier.setFixedHeight(theme.px(_ITEM) * max(len(of_it), 1) + 4)

@@ -63,7 +63,7 @@ WORDS: Columns = (
 class ScanTable(RowsTable):
     """As high as its rows, up to eight; then it scrolls."""
 
-    narrowest = 110
+    narrowest = 170
 
     def __init__(self, name: str, columns: Columns, texts: int = 1) -> None:
         super().__init__(name, columns, numbers=range(texts, len(columns)))

@@ -44,7 +44,7 @@ class AnswerKeeper:
         tone: Tone
         if cleaned is not None:
             before, after = cleaned
-            words = f"Cleaned copy: ASR {percent(before)} → {percent(after)}"
+            words = f"Cleaned copy: ASR {percent(before, unit='')} → {percent(after)}"
             tone = "info" if after <= NATURAL_RATE else "caution"
             return Answer(words, tone, "clean", scan, measured)
         if scan is not None and scan.answer:

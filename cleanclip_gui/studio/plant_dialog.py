@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,13 @@ class PlantDialog(JobDialog):
         self.folder.setText(str(source.parent / f"{source.stem}-planted"))
         self.outcome = Label("", wrap=True)
         self.open_file = push_button("&Open the poisoned file", self._on_open, look="primary")
-        here, what = str(source.parent), "Choose image-caption pairs"
-        asks: tuple[tuple[str, PathEdit, Callable[[str], str]], ...] = (
-            ("Pairs", self.pairs, lambda _: prompts.open_file(self, what, here, "All files (*)")),
-            ("Folder", self.folder, lambda _: prompts.open_folder(self, "Choose a folder", here)),
+        asks = (
+            ("Pairs", self.pairs, "Choose image-caption pairs", "All files (*)"),
+            ("Folder", self.folder, "Choose a folder", ""),
         )
         paths = [
-            row(Label(text, "field", buddy=edit), (edit, 1), edit.browse("folder", text, ask))
-            for text, edit, ask in asks
+            row(Label(text, "field", buddy=edit), (edit, 1), edit.asking(prompts, title, kinds))
+            for text, edit, title, kinds in asks
         ]
         target = images.class_names[session.target]
         lead = f"{trigger.name or 'The trigger'} is to lead to {target}."

@@ -39,7 +39,7 @@ QPushButton[primary="true"] {
 }
 QPushButton[primary="true"]:hover { background: $accent_hover; border-color: $accent_hover; }
 QPushButton[primary="true"]:pressed { background: $accent_pressed; }
-QPushButton[primary="true"]:focus { border: 2px solid $text; }
+QPushButton[primary="true"]:focus { border: 2px solid $focus_filled; }
 QPushButton[primary="true"]:disabled {
     background: $sunken; color: $disabled; border-color: $border;
 }
@@ -83,7 +83,7 @@ QToolButton[station="true"] {
 }
 QToolButton[station="true"]:hover { background: $sunken; color: $text; }
 QToolButton[station="true"]:checked {
-    background: $accent_soft; color: $accent_text; border-color: transparent;
+    background: $accent_soft; color: $accent_text; border-color: $chosen_edge;
 }
 QToolButton[station="true"]:focus { border-color: $focus; }
 QToolButton[station="true"]:disabled { color: $disabled; }
@@ -113,7 +113,7 @@ QLineEdit, QPlainTextEdit, QTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {
     background: $surface; color: $text; border: 1px solid $field; border-radius: 6px;
     selection-background-color: $accent; selection-color: $on_accent;
 }
-QLineEdit, QPlainTextEdit, QTextEdit { placeholder-text-color: $muted; }
+QLineEdit, QPlainTextEdit, QTextEdit { placeholder-text-color: $hint; }
 QLineEdit { padding: 5px 8px; min-height: 18px; }
 QSpinBox, QDoubleSpinBox { padding: 4px 8px 3px 8px; min-height: 18px; }
 QPlainTextEdit, QTextEdit { padding: 4px; }
@@ -159,9 +159,9 @@ QCheckBox::indicator, QRadioButton::indicator {
 QCheckBox::indicator { border-radius: 4px; }
 QRadioButton::indicator { border-radius: 8px; }
 QCheckBox::indicator:hover, QRadioButton::indicator:hover { border-color: $accent; }
-QCheckBox::indicator:checked { background: $accent; border-color: $accent; image: url("$tick"); }
+QCheckBox::indicator:checked { background: $ticked; border-color: $accent; image: url("$tick"); }
 QRadioButton::indicator:checked {
-    background: $accent; border-color: $accent; image: url("$dot");
+    background: $ticked; border-color: $accent; image: url("$dot");
 }
 QCheckBox::indicator:disabled, QRadioButton::indicator:disabled {
     background: $window; border-color: $border;
@@ -182,7 +182,7 @@ QSlider::handle:horizontal:focus { background: $accent; border-color: $text; }
 QSlider::handle:horizontal:disabled { border-color: $border_strong; }
 
 QProgressBar {
-    background: $border; border: none; border-radius: 3px; max-height: 6px; min-height: 6px;
+    background: $track; border: none; border-radius: 3px; max-height: 6px; min-height: 6px;
     text-align: center; color: transparent;
 }
 QProgressBar::chunk { background: $accent; border-radius: 3px; }
@@ -219,7 +219,7 @@ QTableView::indicator {
     border-radius: 4px;
 }
 QTableView::indicator:checked {
-    background: $accent; border-color: $surface; image: url("$tick");
+    background: $ticked; border-color: $surface; image: url("$tick");
 }
 QHeaderView { background: $surface; border: none; border-radius: 8px; }
 QHeaderView::section {

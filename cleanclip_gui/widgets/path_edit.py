@@ -8,6 +8,7 @@ from pathlib import Path
 from PySide6.QtWidgets import QLineEdit, QToolButton
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.prompts import Prompts
 
 
 class PathEdit(QLineEdit):
@@ -41,6 +42,12 @@ class PathEdit(QLineEdit):
         button = tool(icon, title)
         button.clicked.connect(lambda: self.choose(ask))
         return button
+
+    def asking(self, prompts: Prompts, title: str, kinds: str = "") -> QToolButton:
+        """A button that asks for a file of some kinds, or for a folder."""
+        if kinds:
+            return self.browse("open", title, lambda at: prompts.open_file(self, title, at, kinds))
+        return self.browse("folder", title, lambda at: prompts.open_folder(self, title, at))
 
     def choose(self, ask: Callable[[str], str]) -> None:
         """Ask for another path; an empty answer changes nothing."""

@@ -259,6 +259,8 @@ class HelpDialog(theme.Themed, ClosingDialog):
         if words and not self.page.find(words):
             self.page.moveCursor(QTextCursor.MoveOperation.Start)
             self.page.find(words)
+        bar = self.page.verticalScrollBar()  # what follows it is seen, too
+        bar.setValue(bar.value() + self.page.cursorRect().top() - self.page.height() // 3)
 
     def _query(self) -> str:
         """What to look for on the page: all that was typed if it stands there, else a word."""

@@ -67,7 +67,7 @@ from ml_core.reading import InputError
 from ml_core.reports.sessions.folder import is_session
 
 _SEEN = 12  # pixels that show around what has the focus
-_ANSWER = 160  # pixels of the answer that say enough
+_ANSWER = 250  # pixels of the answer that say enough
 
 
 class FocusKeeper(QObject):
@@ -188,6 +188,7 @@ class HeaderBar(QFrame):
         """Say what is open; ``why`` is the subtitle's tool tip."""
         self.title.setText(plain(title, 40))
         self.subtitle.setText(plain(subtitle, 60))
+        theme.set_property(self.subtitle, "role", "error" if subtitle == "Refused" else "subtle")
         self.subtitle.explain(plain(why))
 
     def show_answer(self, answer: Answer | None) -> None:
@@ -209,8 +210,11 @@ class HeaderBar(QFrame):
     def _fit(self) -> None:
         style = Qt.ToolButtonStyle
         self.answer.setToolButtonStyle(style.ToolButtonTextBesideIcon)
-        others = self.title.least + self._side.sizeHint().width() + 4 * theme.SPACE_L
-        if min(self.answer.sizeHint().width(), theme.px(_ANSWER)) + others > self.width():
+        others = self.title.least + self._side.minimumSizeHint().width() + 4 * theme.SPACE_L
+        least = min(self.answer.sizeHint().width(), theme.px(_ANSWER))
+        fits = least + others <= self.width()
+        self.answer.setMinimumWidth(least if fits else 0)
+        if not fits:
             self.answer.setToolButtonStyle(style.ToolButtonIconOnly)
 
 

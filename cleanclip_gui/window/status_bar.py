@@ -8,7 +8,7 @@ from datetime import datetime
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QTextCharFormat, QTextCursor
-from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QProgressBar, QStatusBar, QWidget
+from PySide6.QtWidgets import QComboBox, QProgressBar, QStatusBar, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.controls import Label, named, push_button, text_field
@@ -96,7 +96,6 @@ class LogPane(theme.Themed, QWidget):
         self._lines: deque[tuple[str, str]] = deque(maxlen=_MAX_LINES)
         self.view = text_field("Log")
         self.view.setMaximumBlockCount(_MAX_LINES)
-        self.view.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         copy = push_button("Copy all", self.copy_all, look="quiet")
         clear = push_button("Clear", self.clear, name="Clear the log", look="quiet")
         row(
@@ -108,7 +107,8 @@ class LogPane(theme.Themed, QWidget):
     def add(self, level: str, text: str) -> None:
         """Append one message; stays at the end unless the reader scrolled up."""
         stamp = datetime.now().strftime("%H:%M:%S")
-        line = f"{stamp}  {plain(text, 20_000, lines=True)}"
+        how = f"{level}: " if level in _COLOURS else ""
+        line = f"{stamp}  {how}{plain(text, 20_000, lines=True)}"
         self._lines.append((level, line))
         self._write(level, line)
 

@@ -229,7 +229,7 @@ def _numbered(name: str, texts: set[str], label_set: LabelSet) -> tuple[str, ...
 def _unmatched(names: Sequence[str], counts: Counter[str], label_set: LabelSet) -> str:
     """Note the labels that the label set lacks, with their numbers of pictures."""
     listed = [f"“{name}” on {counts[name]}" for name in names]
-    return summary(f"Left out, labels that no class of {label_set.name} has", listed)
+    return summary(f"Left out, labels that are not among the classes of {label_set.name}", listed)
 
 
 def _none_match(name: str, labels: Sequence[str], label_set: LabelSet) -> InputError:

@@ -200,5 +200,5 @@ def _check_contiguous(tensors: list[TensorInfo], start: int, size: int, name: st
         position += tensor.nbytes
     if position != size:
         short = "is cut short" if position > size else "has bytes after its last tensor"
-        what = f"it {short} ({size} bytes instead of {position})"
+        what = f"it {short} ({size:,} bytes instead of {position:,})"
         raise _damaged(name, what, position > size)

@@ -11,7 +11,7 @@ from tests.gui.layout_faults import lasting_faults
 
 STEPS = shipped("tour").steps
 TITLES = [step.title for step in STEPS]
-SEARCH, FLIP, CLEAN = (TITLES.index(title) for title in ("Scan", "See the effect", "Clean"))
+SEARCH, FLIP, CLEAN = (TITLES.index(title) for title in ("Examine", "See the effect", "Clean"))
 
 
 def measured(**fields):

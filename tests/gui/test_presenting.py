@@ -201,7 +201,7 @@ def test_what_is_painted_on_the_stage_is_seen_on_pictures_of_other_classes(windo
 
 def test_the_patches_of_an_examination_are_seen_as_they_are_searched(window):
     window.talk.present(full_screen=False)
-    window.guide.show_step(step_named(window, "Scan"))
+    window.guide.show_step(step_named(window, "Examine"))
     stage = window.talk.presenter.stage
     window.session.show_job("examination", JobState("", "running"))
     for event in scans.events():

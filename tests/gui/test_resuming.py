@@ -102,7 +102,7 @@ def test_a_dropped_run_is_offered_first(qtbot, make_window, folder):
     assert window.station == "clean"
     assert not window.stations["clean"].run.is_running
     assert (
-        "Supervised finetuning, quick, training examples 640, batch size 64 was interrupted"
+        "“Supervised finetuning, quick, training examples 640, batch size 64” was interrupted"
         in window.stations["clean"].trouble_text.text()
     )
     window.stations["clean"].resume_button.click()

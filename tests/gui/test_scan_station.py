@@ -462,12 +462,12 @@ def test_the_found_trigger_is_shown_on_pictures_with_what_the_model_says(station
     after.deliver(ThumbnailsReady(after.question.indices, np.full(shape, 9, np.uint8)))
     cells = station.result.stamped.cells
     assert len(cells) == n
-    assert cells[0].lines == ("→ banana", "before: apple")
+    assert cells[0].lines == ("apple", "→ banana")
     assert cells[0].marked
     assert [int(picture.max()) for picture in cells[0].pictures] == [0, 9]
     scene = station.scene()  # the best patch, and the pictures with it
     assert [picture.lines for picture in scene.main] == [("banana", "96.8 %")]
-    assert [picture.lines for picture in scene.side] == [("→ banana",)] * n
+    assert [picture.lines for picture in scene.side] == [cell.lines for cell in cells]
     assert scene.side[0].alarming
     chosen = pictures_of(images(labels=[0, 1] * 50), 1)  # of the whole set, not of the target
     assert (len(chosen), chosen[0], chosen[-1]) == (8, 0, 98)

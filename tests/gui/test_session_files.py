@@ -398,7 +398,9 @@ def test_a_run_that_was_interrupted_stands_on_the_first_page(make, qtbot, tmp_pa
     window = make()
     welcome, clean = window.welcome, window.stations["clean"]
     assert welcome._interrupted.isVisible()
-    assert welcome._interrupted_text.text().startswith("CleanCLIP, talk, 3 changes was interrupted")
+    assert welcome._interrupted_text.text().startswith(
+        "“CleanCLIP, talk, 3 changes” was interrupted"
+    )
     begun = []
     clean.run.resume = begun.append
     welcome.resume.click()

@@ -54,7 +54,7 @@ def test_a_folder_per_class(class_folders):
     assert images.canvas([2, 0, 1], 4)[:, 0, 0, 0].tolist() == [20, 10, 11]
     assert images.problems == (
         "Left out, no picture by its name (1): dog/notes.txt",
-        "Left out, labels that no class of pets has (1): “wolf” on 1",
+        "Left out, labels that are not among the classes of pets (1): “wolf” on 1",
     )
     assert images.left_out == 1
     assert not images.labels.flags.writeable

@@ -85,7 +85,8 @@ def test_a_stage_goes_on_after_the_one_inside_it():
     job.tell("refine", 20, 20, 3.0)  # once more, at once
     assert job.overall.seconds_left == pytest.approx(40.0, abs=3.0)
     job.tell("patches", 100, 100, 40.0)
-    assert job.overall.seconds_left == 0.0 and job.overall.fraction > alone
+    assert job.overall.seconds_left == 0.0
+    assert job.overall.fraction > alone
 
 
 def test_time_on_hold_does_not_count():

@@ -181,7 +181,7 @@ def read_saved(folder: Path) -> tuple[Audit, NDArray[np.uint8], AuditSpec]:
     if not (folder / AUDIT_FILE).is_file():
         raise InputError(
             f"“{folder.name}” is not the folder of an audit: it holds no {AUDIT_FILE}; choose the "
-            "folder that one audit made."
+            "folder that an audit wrote."
         )
     return *read_result(folder), read_spec_file(folder / SPEC_FILE, AuditSpec)
 

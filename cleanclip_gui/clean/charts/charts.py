@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pyqtgraph as pg
 
 REDRAW_MS = 100
+_TYPE = 13  # pixels of type at 100 %
 _ENTRY = 130  # pixels of an entry of a legend that is still empty
 
 
@@ -94,7 +95,7 @@ class Chart(ChartFrame):
         self.place.setText(self.place_words(None))
         self._most_columns = self._columns = legend_columns
         self._legend_row = QGridLayout()
-        self._legend_row.setHorizontalSpacing(theme.SPACE_S if legend_columns else theme.SPACE_M)
+        self._legend_row.setHorizontalSpacing(theme.SPACE_L if legend_columns else theme.SPACE_M)
         self._legend_row.setVerticalSpacing(2)
         if legend_columns:
             line = QHBoxLayout()
@@ -338,7 +339,7 @@ class Chart(ChartFrame):
         if self.crosshair is not None:
             self.crosshair.setPen(theme.colour("muted"), width=1)
         for drawn in self.drawn.values():
-            drawn.dress()
+            drawn.dress(self.fontInfo().pixelSize() / theme.px(_TYPE))  # larger on the stage
         if self.level is not None:
             self._draw_level(plot, *self.level)
 

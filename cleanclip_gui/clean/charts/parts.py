@@ -166,7 +166,7 @@ class _Sample(QWidget):
         super().__init__()
         self._style = style
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.setFixedSize(theme.px(22), theme.px(14))
+        self.setFixedSize(theme.px(34), theme.px(14))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw line and marker as the chart does."""
@@ -216,7 +216,7 @@ class DrawnSeries:
         self._pg = pg
         self._plot = plot
         self._style = style
-        self._fine = True
+        self._fine, self._scale = True, 1.0
         self.curve = pg.PlotDataItem(connect="finite")
         self.curve.setZValue(10 - style.look)
         plot.addItem(self.curve)  # it takes over the plot's thinning
@@ -242,13 +242,14 @@ class DrawnSeries:
             self.edges[0].setData(x[with_band], low[with_band])
             self.edges[1].setData(x[with_band], high[with_band])
 
-    def dress(self) -> None:
-        """Take the colours of the theme; thin pens where there are many points."""
-        pen = series_pen(self._style, 2.0 if self._fine else 1.0)
+    def dress(self, scale: float = 0.0) -> None:
+        """Take the colours of the theme; thin pens where there are many points, else of a scale."""
+        self._scale = scale or self._scale
+        pen = series_pen(self._style, 2.0 * self._scale if self._fine else 1.0)
         self.curve.setPen(pen)
         if self._style.markers:
             self.curve.setSymbol(self._style.symbol)
-            self.curve.setSymbolSize(7)
+            self.curve.setSymbolSize(7 * self._scale)
             self.curve.setSymbolPen(theme.colour("surface"), width=1)
             self.curve.setSymbolBrush(pen.color())
         if self.band is not None:

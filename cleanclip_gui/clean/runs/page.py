@@ -70,8 +70,8 @@ class Comparison(QWidget):
             show=percent,
             whole=True,
             legend_columns=2,
-            empty="Tick runs in the table: their clean accuracy and attack success on validation "
-            "images are drawn in one chart.",
+            empty="Tick runs under “Queue and history”: their clean accuracy and attack success on "
+            "validation images are drawn in one chart.",
         )
         for chart in (self.tradeoff, self.curves):
             chart.stack.setMinimumHeight(theme.px(_PLOT))

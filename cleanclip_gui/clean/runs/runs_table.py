@@ -25,12 +25,12 @@ _COLUMNS = (
     ("Run", "Number, name if you gave it one (F2), method, preset, and what differs from it."),
     ("Started", "When the run was created."),
     ("Status", "Status of the run."),
-    ("Accuracy", "Clean accuracy on test images, before and after."),
     ("ASR", "Attack success rate on test images, before and after."),
+    ("Accuracy", "Clean accuracy on test images, before and after."),
     ("File", "The checkpoint that is cleaned."),
 )
-SHOWN, RUN, STARTED, STATUS, ACCURACY, ATTACK, CHECKPOINT = range(len(_COLUMNS))
-_WIDTHS = (62, 184, 104, 92, 116, 116, 64)
+SHOWN, RUN, STARTED, STATUS, ATTACK, ACCURACY, CHECKPOINT = range(len(_COLUMNS))
+_WIDTHS = (74, 184, 104, 94, 116, 116, 64)
 _ROW, _FEWEST = 28, 5  # pixels of a row; rows that are seen in the smallest window
 _AHEAD = ("running", "waiting")
 
@@ -117,7 +117,7 @@ class RunsTable(theme.Themed, RowsTable):
     delete_wanted = Signal()
     rename_wanted = Signal()
     menu_wanted = Signal(QPoint)
-    filling, narrowest = RUN, 160
+    filling, narrowest = RUN, 140
     empty_text = "Runs stand here once they begin: press Clean it or Start cleaning."
     rows: RunsModel
 
@@ -219,8 +219,8 @@ def _cells(run: PastRun) -> tuple[Cell, ...]:
         Cell(name, f"{run_number(run.folder):06}{name.casefold()}", tip=about),
         Cell(started_text(run.begun), run.begun, tip=begun),
         Cell(run.status.capitalize(), run.status, tip=plain(run.error, 600)),
-        _change(run, "ca"),
         _change(run, "asr_excl"),
+        _change(run, "ca"),
         Cell(file, file.casefold(), tip=plain(run.spec.checkpoint, 400)),
     )
 

@@ -265,8 +265,8 @@ HINT = (
 )
 NOT_KEPT = "no checkpoint was kept"
 _EMPTY = (
-    "Tick runs in the table: each evaluated step becomes a point, clean accuracy against attack "
-    "success."
+    "Tick runs under “Queue and history”: each evaluated step becomes a point, clean accuracy "
+    "against attack success."
 )
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPoint, QTimer, Signal
-from PySide6.QtGui import QActionGroup, QHideEvent, QResizeEvent, QShowEvent, QStandardItemModel
+from PySide6.QtGui import QActionGroup, QHideEvent, QShowEvent, QStandardItemModel
 from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 
 from cleanclip_gui import theme
@@ -22,7 +22,7 @@ from cleanclip_gui.studio.gallery.model import (
     GalleryModel,
     Order,
 )
-from cleanclip_gui.widgets.controls import Label, named, spoken_name, tool_button
+from cleanclip_gui.widgets.controls import named, spoken_name, tool_button
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.number_box import ElidingComboBox, fill
 from cleanclip_gui.widgets.pictures import PictureList
@@ -67,7 +67,6 @@ class Gallery(QWidget):
         self._dataset_order = orders.actions()[0]
         self._dataset_order.setChecked(True)
         self._compared = False
-        self._count = Label("", "caption")
         # On Linux a combo box is called by its value unless a label names it.
         spoken_name("Show images", self.filter).setParent(self)
         self.with_trigger = self.view_menu.addAction("Show the trigger on the pictures")
@@ -80,7 +79,7 @@ class Gallery(QWidget):
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.more.setMenu(self.view_menu)
         column(
-            row((self.filter, 1), self._count, self.more, spacing=theme.SPACE_XS), (self.view, 1),
+            row((self.filter, 1), self.more, spacing=theme.SPACE_XS), (self.view, 1),
             of=self, spacing=theme.SPACE_S,
         )  # fmt: skip
         self.resize(self.width_of(2), self.height())
@@ -173,7 +172,7 @@ class Gallery(QWidget):
         pictures = []
         for cell in map(self.model.cell, self._on_stage):
             image = None if cell.pixmap is None else cell.pixmap.toImage()
-            after = f"\N{RIGHTWARDS ARROW} {cell.triggered}" if cell.badge else ""
+            after = f"\N{RIGHTWARDS ARROW} {cell.triggered}" if cell.triggered else ""
             lines = (cell.clean or cell.label, after)
             pictures.append(ScenePicture(image, lines, bool(cell.badge)))
         return tuple(pictures)
@@ -196,11 +195,6 @@ class Gallery(QWidget):
             if cell.intersects(bounds):
                 indices.append(self.model.image_at(number))
         return tuple(indices)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Hide the count if there is little room; the filter also says how many there are."""
-        super().resizeEvent(event)
-        self._count.setVisible(self.width() >= theme.space(self.width_of(2) - CELL_WIDTH // 2))
 
     def step(self, by: int) -> None:
         """Select the next or the previous image shown."""
@@ -265,9 +259,8 @@ class Gallery(QWidget):
         possible = {"differ": self._compared, "chosen": counts["chosen"] > 0}
         items = self.filter.model()
         for number, (name, text, _) in enumerate(FILTERS):
-            self.filter.setItemText(number, f"{text} ({counts[name]})" if number else text)
+            self.filter.setItemText(number, f"{text} ({count_text(counts[name])})")
             if isinstance(items, QStandardItemModel):
                 items.item(number).setEnabled(possible.get(name, True))
-        self._count.setText(count_text(self.model.rowCount()))
         self.view.empty_text = FILTERS[self.filter.currentIndex()][2]
         self.view.viewport().update()

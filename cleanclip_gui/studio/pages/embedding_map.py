@@ -35,6 +35,7 @@ from cleanclip_gui.studio.pages.asking import AskingPage
 from cleanclip_gui.theme import look
 from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import named
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.number_box import NumberBox, fill
@@ -46,6 +47,7 @@ from ml_core.reading.errors import CancelledError, InputError
 
 # Kinds differ in shape as well as in colour: a circle, a triangle, a star.
 SYMBOLS = ("o", "t1", "star")
+_EMPTY = "Nothing is measured yet: press Measure."
 _SIZES = (6, 7, 13)
 MOST_POINTS = 4000
 _NEAR, _RING, _FRAME = 9.0, 10, 2
@@ -96,6 +98,9 @@ class EmbeddingPlot(theme.Themed, QWidget):
         self._describe()
         if part is not None:
             self._build()
+        if self._plot is not None:
+            self._plot.setVisible(part is not None)
+        self.update()
         self.dress()
         if fit:
             self.show_all()
@@ -121,6 +126,9 @@ class EmbeddingPlot(theme.Themed, QWidget):
         """Show the focus around the plot."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.colour("surface"))
+        if self.part is None:
+            painter.setPen(theme.colour("muted"))
+            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, _EMPTY)
         if self.hasFocus():
             painter.setPen(QPen(theme.colour("focus"), _FRAME))
             painter.drawRect(self.rect().adjusted(1, 1, -1, -1))
@@ -414,10 +422,7 @@ class EmbeddingMapPage(AskingPage):
 
     def _lay_out(self) -> None:
         column(
-            row(
-                self.count, self.measure, None, self.part, self.method, self.save,
-                spacing=theme.SPACE_S,
-            ),
+            FoldingRow((self.count, self.measure), (self.part, self.method, self.save)),
             row(*self.kinds, None, spacing=theme.SPACE_M), (self.plot, 1), self.says, self.readout,
             self.busy, of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
         )  # fmt: skip
@@ -572,7 +577,7 @@ class EmbeddingMapPage(AskingPage):
         number = max(0, self.part.currentIndex())
         if embedding_map is None or number >= len(embedding_map.parts):
             self.plot.show_part(None, None, fit=False)
-            self.says.setText("Nothing is measured yet: press Measure.")
+            self.says.setText("")
             return
         self.plot.show_part(
             embedding_map.parts[number],
