@@ -379,8 +379,8 @@ class ResultView(QWidget):
         self.stamped.show_cells(cells)
         self.stamped.setVisible(bool(cells))
         self.stamped_section.caption.setText(
-            "Each picture without and with the trigger. Below it: what the open checkpoint "
-            "predicts for both." if cells
+            "Each picture without and with the trigger; below each is what the open checkpoint "
+            "predicts." if cells
             else why_not
         )  # fmt: skip
         self.stamped_section.setVisible(bool(cells or why_not))
