@@ -184,6 +184,8 @@ class RowsModel(QAbstractTableModel):
         cell = self.rows[index.row()].cells[column]
         if role == Qt.ItemDataRole.DecorationRole:
             return theme.icon(cell.icon) if cell.icon else None
+        if role == Qt.ItemDataRole.ForegroundRole and cell.icon in ("danger", "warning"):
+            return theme.colour(cell.icon)
         if role == Qt.ItemDataRole.ToolTipRole:
             return tip(cell.tip or (cell.text if column not in self._numbers else ""))
         if role == Qt.ItemDataRole.UserRole:

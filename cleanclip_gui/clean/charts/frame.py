@@ -236,12 +236,10 @@ class ChartFrame(QFrame):
 
     def follow_mouse(self, arguments: tuple[Any, ...]) -> None:
         """The mouse is at a place in the scene, the first of ``arguments``."""
-        plot = self.plot
-        if plot is None:
-            return
-        box = plot.getViewBox()
-        inside = box.sceneBoundingRect().contains(arguments[0])
-        self.point_at(box.mapSceneToView(arguments[0]) if inside else None)
+        if (plot := self.plot) is not None:
+            box = plot.getViewBox()
+            inside = box.sceneBoundingRect().contains(arguments[0])
+            self.point_at(box.mapSceneToView(arguments[0]) if inside else None)
 
     def _show_menu(self, origin: QWidget, position: QPoint) -> None:
         """Show the menu at a place in ``origin``."""

@@ -16,7 +16,7 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.studio.pages.asking import AskingPage
 from cleanclip_gui.theme import look
 from cleanclip_gui.ticket import TicketProgress
-from cleanclip_gui.widgets.controls import named
+from cleanclip_gui.widgets.controls import Label, named
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
@@ -251,10 +251,12 @@ class AttributionPage(AskingPage):
 
     def _lay_out(self) -> None:
         head = FoldingRow((self.method, self.stage), (self.explained, self.measure, self.save))
+        maps = row((self.clean, 1), (self.triggered, 1), spacing=theme.SPACE_M)
+        strength = row(Label("Strength", "caption"), self.strength, spacing=theme.SPACE_S)
+        scale = row((self.scale, 1), self.shared, strength, spacing=theme.SPACE_M)
         column(
-            head, self.says, (row((self.clean, 1), (self.triggered, 1), spacing=theme.SPACE_M), 1),
-            row((self.scale, 1), self.shared, self.strength, spacing=theme.SPACE_M), self.readout,
-            self.busy, of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+            head, self.says, (maps, 1), scale, self.readout, self.busy,
+            of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
         )  # fmt: skip
 
     def _connect(self) -> None:

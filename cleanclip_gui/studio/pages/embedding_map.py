@@ -595,13 +595,11 @@ class EmbeddingMapPage(AskingPage):
         self.plot.set_visible_kinds(clean, triggered, texts)
 
     def _on_lassoed(self, rows: object) -> None:
-        part = self.plot.part
-        if part is None:
-            return
-        chosen = np.asarray(rows, np.int64)
-        self.plot.set_chosen(chosen)
-        images = chosen[part.kinds()[chosen] < 2]
-        self.chosen.emit(np.unique(part.numbers()[images]))
+        if (part := self.plot.part) is not None:
+            chosen = np.asarray(rows, np.int64)
+            self.plot.set_chosen(chosen)
+            images = chosen[part.kinds()[chosen] < 2]
+            self.chosen.emit(np.unique(part.numbers()[images]))
 
     def _on_pointed(self, row: int) -> None:
         part = self.plot.part
