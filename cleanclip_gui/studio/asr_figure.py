@@ -322,14 +322,11 @@ class AsrFigure(QFrame):
     def _show_status(self) -> None:
         """Say whether the number is final."""
         e = self._evaluation
-        if e is None or e.trigger is None:
-            text, tone = "", ""
-        elif self.stale:
-            text, tone = "updating…", ""
-        elif e.partial or not self._whole:
+        text, tone = "", ""  # the caption says of how many
+        if e is not None and e.trigger is not None and self.stale:
+            text = "updating…"
+        elif e is not None and e.trigger is not None and (e.partial or not self._whole):
             text, tone = f"estimate, n = {count_text(e.n)}", "info"
-        else:
-            text, tone = f"n = {count_text(e.n)}", ""
         theme.set_property(self.status, "tone", tone)
         self.status.setText(text)
         self.status.setVisible(bool(text))
