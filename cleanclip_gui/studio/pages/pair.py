@@ -41,9 +41,9 @@ NAMES = {
 _TWIN = "twin"  # of the demo; opened when it is asked for
 _COLUMNS = (
     ("Rate", ""),
-    ("A", "The checkpoint that Studio looks at"),
-    ("B", "The checkpoint to compare with"),
-    ("A − B", "Percentage points; logits for the margin"),
+    ("This", "The checkpoint that Studio looks at"),
+    ("Other", "The checkpoint to compare with"),
+    ("Difference", "This less other: percentage points; logits for the margin"),
     (
         "95 % interval",
         "Of the difference: Bonett and Price's for rates, bootstrap over images for the margin",
@@ -51,8 +51,8 @@ _COLUMNS = (
     ("p", "McNemar's exact test: how often chance alone would give such a difference"),
 )
 _EMPTY = (
-    "A is the checkpoint that is open. Choose what to compare it with: the one after cleaning, or "
-    "a reference such as its clean twin. Both see the same images and the same trigger."
+    "Choose what to compare the open checkpoint with: the one after cleaning, or a reference such "
+    "as its clean twin. Both see the same images and the same trigger."
 )
 
 
@@ -77,7 +77,7 @@ class PairPage(AskingPage):
         super().__init__(context)
         self._gallery, self._limit = gallery, limit
         self.pair: Pair | None = None
-        self.other = named(ElidingComboBox(), "Checkpoint B")
+        self.other = named(ElidingComboBox(), "Other checkpoint")
         self.open = push_button("Open a reference…", self._on_open_clicked)
         self.says.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.table = RowsTable("Rates of both checkpoints", _COLUMNS)
