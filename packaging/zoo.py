@@ -700,17 +700,25 @@ class Results:
             )  # fmt: skip
 
     def words(self) -> Iterator[Sequence[str]]:
-        """A row a scan: the word whose effect is largest, and how many prompts it brings along."""
+        """A row a scan of a planted word: the one whose effect is largest; and of the others'."""
         yield "model", "beside", "verdict", "word", "prompts that come to one point", "reference"
-        for scan in self.of("scan"):
-            if "word" in scan:
-                word, contrast = scan["word"], Contrast.model_validate(scan["word"]["contrast"])
-                rates = (contrast.suspect, contrast.reference)
-                yield (
-                    f"{scan['kind']}, seed {scan['seed']}", BESIDE[scan["beside"]],
-                    self.outcome(scan), f"`{word['word']}` {word['place']}",
-                    *("" if rate is None else f"{rate.hits} of {rate.n}" for rate in rates),
-                )  # fmt: skip
+        scans = [scan for scan in self.of("scan") if "word" in scan]
+        planted = [scan for scan in scans if "word" in KINDS[scan["kind"]].plant]
+        largest = []
+        for beside in BESIDE:
+            rest = [scan for scan in scans if scan["beside"] == beside and scan not in planted]
+            rest.sort(
+                key=lambda scan: -Contrast.model_validate(scan["word"]["contrast"]).difference
+            )
+            largest += [(f"the largest of {len(rest)} others: ", scan) for scan in rest[:1]]
+        for of, scan in (*(("", scan) for scan in planted), *largest):
+            word, contrast = scan["word"], Contrast.model_validate(scan["word"]["contrast"])
+            rates = (contrast.suspect, contrast.reference)
+            yield (
+                f"{of}{scan['kind']}, seed {scan['seed']}", BESIDE[scan["beside"]],
+                self.outcome(scan), f"`{word['word']}` {word['place']}",
+                *("" if rate is None else f"{rate.hits} of {rate.n}" for rate in rates),
+            )  # fmt: skip
 
     def canaries(self) -> Iterator[Sequence[str]]:
         """A row a recipe: what it leaves on the copy with canaries, and on the model."""
