@@ -16,8 +16,7 @@ from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.demo import twin_for
 from ml_core.jobs.examination import EXAMINATIONS, ExamineSpec, ExamineStep, Kind
 from ml_core.jobs.journal import digest_of
-from ml_core.jobs.overall import planned_scan, scan_plan
-from ml_core.jobs.scan import ScanSpec
+from ml_core.jobs.overall import planned_examination
 from ml_core.paths import cache_dir, data_dir
 from ml_core.reading.errors import InputError
 
@@ -102,7 +101,7 @@ class Examining(JobTask):
         self.spec, self.steps = spec.model_copy(update={"device": device}), {}
         try:
             path = cache_dir() / "examination" / "examine-spec.json"
-            self.start(self.spec, path, device, scan_plan(_scan_of(spec)))
+            self.start(self.spec, path, device)
         except InputError:
             self.spec, self.steps = before
             raise
@@ -113,13 +112,5 @@ class Examining(JobTask):
             step = ExamineStep.model_validate(event.values)
             self.steps[step.kind] = step
         elif isinstance(event, Finding) and event.kind == "scan" and self.spec is not None:
-            self.overall.expect(planned_scan(_scan_of(self.spec), event.values))
+            self.overall.expect(planned_examination(self.spec, event.values))
         super().take(event)
-
-
-def _scan_of(spec: ExamineSpec) -> ScanSpec:
-    """The scan of an examination, as far as its time depends on it."""
-    return ScanSpec(
-        checkpoint=spec.checkpoint, images=spec.images or _BUILT_IN, reference=spec.reference,
-        output_dir=str(cache_dir()), **spec.scan.model_dump(),
-    )  # fmt: skip

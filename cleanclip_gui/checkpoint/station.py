@@ -529,6 +529,8 @@ class CheckpointStation(QWidget):
 
     def open(self, path: str | Path) -> None:
         """Examine a file or folder and load it if nothing speaks against it."""
+        if self._path != str(path):
+            self.tensors.table.filter.clear()
         self._forget()
         self._path = str(path)
         target = Path(path)

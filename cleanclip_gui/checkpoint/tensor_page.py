@@ -325,7 +325,6 @@ class TensorPage(QWidget):
     def set_file(self, inspection: Inspection) -> None:
         """Take the file whose tensors are to be shown; histograms can be asked for."""
         self._inspection = inspection
-        self.table.filter.clear()  # another file's
 
     def read_values(self, inspection: Inspection) -> None:
         """Fill in min, max, mean and the like, tensor by tensor."""

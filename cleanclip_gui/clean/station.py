@@ -99,7 +99,8 @@ class PageHead(QWidget):
     def show_waiting(self, count: int, *, paused: bool = False) -> None:
         """Say on the tab how many runs wait, and whether for the user."""
         how = f", {count} waiting" if count else ""
-        queue = ("Queue and history" + (", paused" if how and paused else how), f"Queue{how}")
+        held = ", paused" if count and paused else ""
+        queue = (f"Queue and history{how}{held}", f"Queue{held or how}")
         self._titles = (("This run", "This run"), queue, ("Compare runs", "Compare"))
         self._fit()
 

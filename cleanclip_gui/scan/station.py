@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QHideEvent, QShowEvent
-from PySide6.QtWidgets import QGridLayout, QListWidget, QListWidgetItem, QStackedWidget, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QGridLayout,
+    QListWidget,
+    QListWidgetItem,
+    QStackedWidget,
+    QWidget,
+)
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command
@@ -552,7 +559,7 @@ class ScanStation(QWidget):
 
     def _on_ended(self, last: Done) -> None:
         folder, failed = self.scanning.folder, last.status == "failed"
-        focus = self.focusWidget()
+        focus = QApplication.focusWidget()
         had_focus = focus is not None and self.live.isAncestorOf(focus)
         if last.status == "finished" and folder is not None:
             try:
@@ -585,7 +592,7 @@ class ScanStation(QWidget):
 
     def _show_result(self, folder: Path, scan: Scan) -> None:
         patches: list[NDArray[np.float32]] = []
-        stage, focus = scan.stages.patches, self.focusWidget()
+        stage, focus = scan.stages.patches, QApplication.focusWidget()
         self._folder, self._trigger = folder, None
         try:
             if stage is not None and stage.rounds:
@@ -601,8 +608,8 @@ class ScanStation(QWidget):
             button.setVisible(self._trigger is not None)
         self.compare_button.setVisible(scan.reference is None)
         self.context.settings.add_scan(folder, scan)
-        self._list_scans()
         self._show_page(RESULT)
+        self._list_scans()
         judged = scan.judgement
         self._scans = (*(path for path in self._scans if path != str(folder)), str(folder))
         shown = JobState(str(folder), "finished", judged.verdict, judged.target)
@@ -610,7 +617,7 @@ class ScanStation(QWidget):
         self.shell.state_changed.emit()
         self._stamp()
         self._refresh()
-        if focus is not None and not focus.isVisible():  # else what is below would be scrolled to
+        if focus and self.isAncestorOf(focus) and not focus.isVisible():  # or it would scroll
             self._focus_result()
 
     def _focus_result(self) -> None:
@@ -659,7 +666,8 @@ class ScanStation(QWidget):
             item.setToolTip(plain(past.folder, 300))
             item.setSizeHint(QSize(0, theme.px(_ITEM)))  # as wide as the list, and no wider
             self.earlier.addItem(item)
-            item.setSelected(Path(past.folder) == self._folder)
+            here = self.pages.currentIndex() == RESULT
+            item.setSelected(here and Path(past.folder) == self._folder)
         what = "Scans" if facts is None else "Scans of this checkpoint"
         self.earlier_title.setText(what)
         self.earlier.setFixedHeight(theme.px(_ITEM) * max(len(of_it), 1) + 4)

@@ -81,7 +81,7 @@ _COLOURS = {  # of each scheme, in their order
     "focus_filled": ("#1a2129", "#e7ebef", "#b3007d", "#ffe14d"),  # around a button of the accent
     "text": ("#1a2129", "#e7ebef", "#000000", "#ffffff"),
     "muted": ("#56626e", "#a0abb6", "#2b2b2b", "#e0e0e0"),
-    "hint": ("#56626e", "#a0abb6", "#5c5c5c", "#a6a6a6"),
+    "hint": ("#56626e", "#a0abb6", "#595959", "#a6a6a6"),
     "disabled": ("#9aa4ae", "#66717c", "#5c5c5c", "#a6a6a6"),
     "accent": (ACCENT, ACCENT, "#003f75", "#5cd0ff"),
     "accent_hover": ("#1a6196", "#2879b5", "#00305a", "#8fdfff"),

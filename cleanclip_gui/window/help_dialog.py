@@ -256,7 +256,9 @@ class HelpDialog(theme.Themed, ClosingDialog):
     def _find_next(self) -> None:
         """Go to the next place of what was typed, from the top again after the last."""
         words = self._query()
-        if words and not self.page.find(words):
+        if not words:
+            return
+        if not self.page.find(words):
             self.page.moveCursor(QTextCursor.MoveOperation.Start)
             self.page.find(words)
         bar = self.page.verticalScrollBar()  # what follows it is seen, too

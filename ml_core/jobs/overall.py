@@ -17,6 +17,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import passes, steps
 from ml_core.events import Progress
 from ml_core.jobs.audit import AuditSpec
+from ml_core.jobs.examination import ExamineSpec
 from ml_core.jobs.plant import SCRATCH_STEPS, STEPS, PlantSpec
 from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import CPU_BATCH, RateSpec
@@ -169,7 +170,7 @@ class Overall:
             self._enter(place, now, share)
         seen = self._seen[self._current]
         if place == self._current and progress.total > 0:
-            if seen.moved is not None:  # there may be more to do than was known
+            if seen.moved is not None and progress.total > seen.part.items:  # there is more to do
                 known = seen.part.items / progress.total
                 seen.share, seen.at = seen.share * known, seen.at * known
             seen.part = replace(seen.part, items=progress.total)
@@ -182,10 +183,11 @@ class Overall:
         return (self._clock() if self._held is None else self._held) - self._lost
 
     def _is_interlude(self, stage: str) -> bool:
-        """Whether an unplanned stage comes while another stage is half done."""
+        """Whether an unplanned stage comes while another is half done, or before one inside it."""
         if self._current < 0 or any(seen.part.stage == stage for seen in self._seen):
             return False
-        return 0 < self._seen[self._current].share < 1
+        present, *after = self._seen[self._current : self._current + 2]
+        return 0 < present.share < 1 or any(seen.part.inside for seen in (present, *after))
 
     def _place(self, stage: str) -> int:
         """Where a stage stands; one that nobody planned comes after the present one."""
@@ -405,6 +407,24 @@ def planned_scan(spec: ScanSpec, facts: Mapping[str, Any]) -> Plan:
     sizes = {name: int(facts[name]) for name in ("side", "search", "held_out")}
     stages = [stage for stage in STAGES if stage in facts["stages"]]
     return scan_plan(spec, stages, classes=len(facts["classes"]), **sizes)
+
+
+def examination_plan(spec: ExamineSpec) -> Plan:
+    """The stages of the scan of an examination, which takes most of its time."""
+    return scan_plan(_scan_of(spec))
+
+
+def planned_examination(spec: ExamineSpec, facts: Mapping[str, Any]) -> Plan:
+    """The same once its models are open; ``facts`` as in `planned_scan`."""
+    return planned_scan(_scan_of(spec), facts)
+
+
+def _scan_of(spec: ExamineSpec) -> ScanSpec:
+    """The scan of an examination, as far as its time depends on it."""
+    return ScanSpec(
+        checkpoint=spec.checkpoint, images=spec.images or ImageSpec(kind="demo", split="test"),
+        reference=spec.reference, output_dir=spec.checkpoint, **spec.scan.model_dump(),
+    )  # fmt: skip
 
 
 def plant_plan(spec: PlantSpec) -> Plan:

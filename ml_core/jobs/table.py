@@ -249,7 +249,7 @@ JOBS: dict[str, Job] = {
             kind="examine", title="examination", spec=ExamineSpec,
             work="ml_core.jobs.examining:examination", result=EXAMINATION_FILE,
             stages=_CLEAN_WORDS | _SCAN_WORDS | {"identity": "Reading the tensors"},
-            needs_model=False, saves=True,
+            plan=overall.examination_plan, needs_model=False, saves=True,
         ),
         Job(
             kind="bench", title="comparison", spec=BenchSpec, work="ml_core.jobs.bench:bench",

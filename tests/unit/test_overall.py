@@ -75,18 +75,30 @@ def test_a_stage_goes_on_after_the_one_inside_it():
     job = Job(Plan((search, PlannedStage("refine", seconds=20.0, inside=True))))
     for done in range(21):
         job.tell("patches", done, 100, 1.0)
+    job.tell("measure", 6, 6)
     for done in range(11):  # and ends early
         job.tell("refine", done, 20, 1.0)
+    job.tell("measure", 60, 60)
     assert job.overall.seconds_left == pytest.approx(90.0, abs=5.0)
     assert job.overall.fraction == pytest.approx(0.25, abs=0.03)
     for done in range(21, 61):
         job.tell("patches", done, 100, 1.0)
     assert job.overall.seconds_left == pytest.approx(40.0, abs=3.0)
+    job.tell("measure", 16, 16)
     job.tell("refine", 20, 20, 3.0)  # once more, at once
+    job.tell("measure", 60, 60)
     assert job.overall.seconds_left == pytest.approx(40.0, abs=3.0)
     job.tell("patches", 100, 100, 40.0)
     assert job.overall.seconds_left == 0.0
     assert job.overall.fraction > alone
+    assert all(share <= 1 and left >= 0 for _, share, left in job.shown)
+
+
+def test_a_stage_with_fewer_items_than_before_is_not_more_than_done():
+    job = Job(Plan((PlannedStage("data", seconds=10.0), PlannedStage("embed", seconds=10.0))))
+    job.stage("data", 4000, 10)
+    job.stage("data", 500, 2)
+    assert all(share <= 1 and left >= 0 for _, share, left in job.shown)
 
 
 def test_time_on_hold_does_not_count():

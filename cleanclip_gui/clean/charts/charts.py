@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PySide6.QtCore import QPointF, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QHideEvent, QKeyEvent, QResizeEvent, QShowEvent
+from PySide6.QtGui import QFontInfo, QHideEvent, QKeyEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QBoxLayout, QGridLayout, QHBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     import pyqtgraph as pg
 
 REDRAW_MS = 100
-_TYPE = 13  # pixels of type at 100 %
 _ENTRY = 130  # pixels of an entry of a legend that is still empty
 
 
@@ -321,8 +320,13 @@ class Chart(ChartFrame):
     def _drawn(self, series: Series) -> DrawnSeries:
         """Return the plot items of a series, made when first needed."""
         if series.style.key not in self.drawn:
-            self.drawn[series.style.key] = DrawnSeries(self.plot, series.style)
+            self.drawn[series.style.key] = DrawnSeries(self.plot, series.style, self._scale())
         return self.drawn[series.style.key]
+
+    def _scale(self) -> float:
+        """How much larger than usual its type is: on the stage lines are, too."""
+        usual = QFontInfo(theme.figure_font(theme.FONT_POINTS)).pixelSize()
+        return self.fontInfo().pixelSize() / usual
 
     def dress(self) -> None:
         """Put on the colours of the theme."""
@@ -339,7 +343,7 @@ class Chart(ChartFrame):
         if self.crosshair is not None:
             self.crosshair.setPen(theme.colour("muted"), width=1)
         for drawn in self.drawn.values():
-            drawn.dress(self.fontInfo().pixelSize() / theme.px(_TYPE))  # larger on the stage
+            drawn.dress(self._scale())
         if self.level is not None:
             self._draw_level(plot, *self.level)
 

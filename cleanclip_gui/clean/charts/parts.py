@@ -210,13 +210,13 @@ class LegendEntry(QWidget):
 class DrawnSeries:
     """The plot items of one series: a curve and, if there are intervals, a band."""
 
-    def __init__(self, plot: Any, style: SeriesStyle) -> None:
+    def __init__(self, plot: Any, style: SeriesStyle, scale: float) -> None:
         import pyqtgraph as pg
 
         self._pg = pg
         self._plot = plot
         self._style = style
-        self._fine, self._scale = True, 1.0
+        self._fine, self._scale = True, scale
         self.curve = pg.PlotDataItem(connect="finite")
         self.curve.setZValue(10 - style.look)
         plot.addItem(self.curve)  # it takes over the plot's thinning

@@ -94,8 +94,6 @@ def _paint_labels(
     painter.setFont(font)
     painter.setPen(text if cell.clean else muted)
     first = cell.clean or cell.label
-    if cell.clean and cell.label not in ("", cell.clean):
-        first = f"{cell.label} as {cell.clean}"
     if cell.other:
         first = f"{FIRST_MARK} {cell.other}"
     painter.drawText(line, centre, metrics.elidedText(first, elide, int(width)))

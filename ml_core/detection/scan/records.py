@@ -899,7 +899,7 @@ def passes(
 
 
 def steps(stage: str, size: int, *, models: int, classes: int, search: int) -> int:
-    """The most steps that a stage reports where nothing is found; parameters as in `passes`."""
+    """The most steps that a stage reports for a first class; parameters as in `passes`."""
     if stage == "pull":
         return models * search
     if stage == "probes":
