@@ -19,7 +19,7 @@ from ml_core.jobs.demo import twin_for
 from ml_core.jobs.examination import Examination
 
 _IMAGES = ("file.images_folder", "file.images_table", "file.images_file", "file.images_back")
-_NEAREST = "None: a known file that is near"
+_NEAREST = "A known file that is near, if there is one"
 
 
 class ExaminationInputs(QWidget):

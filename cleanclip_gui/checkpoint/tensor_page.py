@@ -230,14 +230,14 @@ class TensorTable(QWidget):
 
     def set_columns(self, columns: TensorColumns) -> None:
         """Show other tensors whose columns were prepared in a thread; none is selected."""
-        self._forget_copying()
+        self._copying.cancel()
         self._selected = ""
         self.model.set_columns(columns)
         self._show_count()
 
     def copy(self) -> None:
         """Put the chosen rows on the clipboard, as a spreadsheet takes them; made in a thread."""
-        self._forget_copying()
+        self._copying.cancel()
         selection = self.view.selectionModel().selection()
         parts = [selection.at(number) for number in range(selection.count())]
         spans = sorted((part.top(), part.bottom()) for part in parts)
@@ -254,10 +254,6 @@ class TensorTable(QWidget):
             return "\n".join(lines)
 
         self._copying = tasks.run(work, self._on_copied, self._on_copying_failed)
-
-    def _forget_copying(self) -> None:
-        """Forget a copy whose rows are about to change."""
-        self._copying.cancel()
 
     def _on_copied(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)

@@ -202,6 +202,7 @@ def tone_colour(row: BeforeAfterRow) -> str:
     """Name of the theme's colour for a change: welcome, unwelcome, or neither.
 
     A loss of up to two points of accuracy is what the methods cost: it is a caution, not a danger.
+    So is a success rate that fell and is still far above chance.
     """
     points = row.points
     if points is None or abs(points) < STEADY_POINTS:

@@ -48,7 +48,7 @@ NO_TRIGGER = (
     "run's trigger in Studio to see what was measured."
 )
 _STEP_BEGINS_AGAIN = "Finished steps are kept; this one begins again."
-_CHAIN_GOES_ON = "Its finished steps are kept. “Resume” goes on with the next one."
+_CHAIN_GOES_ON = "Its finished steps are kept. “Resume” goes on with the one at work."
 Mode = Literal["run", "resume", "estimate", "auto"]
 State = Literal["idle", "starting", "running", "paused", "stopping", "cancelling", "ended"]
 # What attack success is measured with: a trigger, if there is one, and its target class.

@@ -12,14 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QHideEvent, QShowEvent
-from PySide6.QtWidgets import (
-    QApplication,
-    QGridLayout,
-    QListWidget,
-    QListWidgetItem,
-    QStackedWidget,
-    QWidget,
-)
+from PySide6.QtWidgets import QGridLayout, QListWidget, QListWidgetItem, QStackedWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command
@@ -559,7 +552,7 @@ class ScanStation(QWidget):
 
     def _on_ended(self, last: Done) -> None:
         folder, failed = self.scanning.folder, last.status == "failed"
-        focus = QApplication.focusWidget()
+        focus = self.window().focusWidget()
         had_focus = focus is not None and self.live.isAncestorOf(focus)
         if last.status == "finished" and folder is not None:
             try:
@@ -592,7 +585,7 @@ class ScanStation(QWidget):
 
     def _show_result(self, folder: Path, scan: Scan) -> None:
         patches: list[NDArray[np.float32]] = []
-        stage, focus = scan.stages.patches, QApplication.focusWidget()
+        stage, focus = scan.stages.patches, self.window().focusWidget()
         self._folder, self._trigger = folder, None
         try:
             if stage is not None and stage.rounds:

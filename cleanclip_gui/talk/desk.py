@@ -187,6 +187,8 @@ class TalkDesk(QObject):
         What goes on in the stations.
     open_demo
         Opens the built-in demo.
+    put_aside
+        Gives what opens again all that is open now, if anything is.
     """
 
     def __init__(
@@ -196,14 +198,18 @@ class TalkDesk(QObject):
         stations: Mapping[str, object],
         at_work: Callable[[], Iterable[AtWork]],
         open_demo: Callable[[], object],
+        put_aside: Callable[[], Callable[[], object] | None],
     ) -> None:
         super().__init__(window)
+        self._put_aside = put_aside
+        self._put_back: Callable[[], object] | None = None
         self._context, self._window, self._open_demo = context, window, open_demo
         self.guide = Guide(context, window)
         self.presenter = Presenter(context, window, self.guide, stations)
         self.resetting = Reset(context, at_work, open_demo, self)
         self.speaker: SpeakerWindow | None = None
         self.guide.ended.connect(context.actions.refresh_soon)
+        self.guide.ended.connect(partial(QTimer.singleShot, 0, self, self._open_again))
         self.presenter.changed.connect(context.actions.refresh_soon)
         context.shell.closing.connect(self._on_closing)
         keys = tuple((act, names, "") for act, names, _ in KEYS)
@@ -261,7 +267,16 @@ class TalkDesk(QObject):
         opening = facts is None or facts.path != str(demo_checkpoint())
         self.guide.start(position, opening=opening)
         if opening:
+            self._put_back = self._put_aside()
             self._open_demo()
+
+    def _open_again(self) -> None:
+        """Open what the talk took the place of, unless another talk has begun at once."""
+        facts, back = self._context.session.checkpoint, self._put_back
+        if back is not None and not self.guide.running:
+            self._put_back = None
+            if facts is not None and facts.path == str(demo_checkpoint()):  # nothing else since
+                back()
 
     def start_talk(self, talk: Talk, position: int = 0) -> None:
         """Begin another talk.

@@ -37,6 +37,8 @@ class Painted(QWidget):
         Whether the keyboard can reach it.
     """
 
+    is_read = False  # cell by cell, with pointer or keyboard
+
     def __init__(
         self,
         name: str,
@@ -52,7 +54,8 @@ class Painted(QWidget):
         self.stale = False
         policy = QSizePolicy.Policy
         self.setSizePolicy(policy.Expanding, policy.Expanding if tall else policy.Fixed)
-        if focus:
+        self.setMouseTracking(self.is_read)
+        if focus or self.is_read:
             self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
     def set_stale(self, stale: bool) -> None:
@@ -132,18 +135,8 @@ class Cells(Painted):
     """
 
     pointed = Signal(str)
-
-    def __init__(
-        self,
-        name: str,
-        wants: tuple[int, int] = (0, 0),
-        role: QAccessible.Role = QAccessible.Role.Chart,
-        *,
-        tall: bool = False,
-    ) -> None:
-        super().__init__(name, wants, role, tall=tall, focus=True)
-        self.at: Place | None = None
-        self.setMouseTracking(True)
+    is_read = True
+    at: Place | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

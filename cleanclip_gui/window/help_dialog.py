@@ -236,7 +236,7 @@ class HelpDialog(theme.Themed, ClosingDialog):
 
     def _on_searched(self, text: str) -> None:
         """Show the pages that have all words, and the first place in one of them."""
-        words = text.casefold().split()
+        words = [word for word in text.casefold().split() if len(word) > 1]
         matches = []
         for item in self._items:
             content = read_page(Path(item.data(0, _PATH))).casefold()
@@ -255,20 +255,18 @@ class HelpDialog(theme.Themed, ClosingDialog):
 
     def _find_next(self) -> None:
         """Go to the next place of what was typed, from the top again after the last."""
-        words = self._query()
-        if not words:
-            return
-        if not self.page.find(words):
-            self.page.moveCursor(QTextCursor.MoveOperation.Start)
-            self.page.find(words)
-        bar = self.page.verticalScrollBar()  # what follows it is seen, too
-        bar.setValue(bar.value() + self.page.cursorRect().top() - self.page.height() // 3)
+        if words := self._query():
+            if not self.page.find(words):
+                self.page.moveCursor(QTextCursor.MoveOperation.Start)
+                self.page.find(words)
+            bar = self.page.verticalScrollBar()  # what follows it is seen, too
+            bar.setValue(bar.value() + self.page.cursorRect().top() - self.page.height() // 3)
 
     def _query(self) -> str:
         """What to look for on the page: all that was typed if it stands there, else a word."""
         text = self.field.text().strip()
         content = self.page.document().toPlainText().casefold()
-        parts: Sequence[str] = (text, *text.split())
+        parts = (text, *(word for word in text.split() if len(word) > 2))
         return next((part for part in parts if part and part.casefold() in content), "")
 
     def _mark_found(self) -> None:

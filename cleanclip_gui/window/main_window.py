@@ -339,7 +339,9 @@ class MainWindow(QMainWindow):
         self.log_dock.setWidget(self.log)
         self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.log_dock)
         self.log_dock.hide()
-        self.talk = TalkDesk(self.context, self, self.stations, self._at_work, self.start_demo)
+        self.talk = TalkDesk(
+            self.context, self, self.stations, self._at_work, self.start_demo, self.keeper.put_aside
+        )
         self.guide = self.talk.guide
         pages.addWidget(self.guide.card)
         self.actions_.add(self.talk.commands())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -312,6 +313,14 @@ class SessionKeeper(QObject):
         return tuple(
             {trigger.digest: trigger for trigger in triggers if trigger is not None}.values()
         )
+
+    def put_aside(self) -> Callable[[], None] | None:
+        """What opens again all that is open now; None if that is nothing."""
+        if (record := self.record()) is None:
+            return None
+        triggers = {trigger.digest: trigger for trigger in self.triggers()}
+        opened = OpenedSession(record, triggers, self._session.folder, self._saved)
+        return partial(self.begin, opened)
 
     def record(self) -> SavedSession | None:
         """A record of what is open, or None; what is being opened again counts as open."""

@@ -234,7 +234,7 @@ def test_a_chain_that_was_cut_off_goes_on(panel, session, last, sentence):
     runner.end(last)
     assert panel.resume_button.hasFocus()
     assert panel.trouble_text.text() == (
-        f"{sentence} Its finished steps are kept. “Resume” goes on with the next one."
+        f"{sentence} Its finished steps are kept. “Resume” goes on with the one at work."
     )
     assert shown(panel)[0][0] == "Scan"
     panel.resume_button.click()
@@ -274,7 +274,7 @@ def test_resume_beside_a_round_that_was_cut_off_goes_on_with_the_chain(panel):
     shutil.rmtree(folder / "round-1")
     killed = Done("failed", {}, "It was killed.", "killed")
     panel.shell.open("run", str(write_run(folder, "round-1", end=killed)))
-    assert panel.trouble_text.text().endswith("“Resume” goes on with the next one.")
+    assert panel.trouble_text.text().endswith("“Resume” goes on with the one at work.")
     panel.resume_button.click()
     assert (runner_of(panel).kind, runner_of(panel).spec_path.parent) == ("auto", folder)
 
@@ -367,6 +367,6 @@ def test_a_chain_whose_window_was_killed_is_offered(qtbot, make, answers, tmp_pa
     assert window.session.runs == ()  # it is no run: a session would miss its job
     again = make(new_runner=FakeRunner).stations["clean"]
     assert again.run_bar.title.text() == "#1 Clean it: interrupted"
-    assert "“Resume” goes on with the next one" in again.trouble_text.text()
+    assert "“Resume” goes on with the one at work" in again.trouble_text.text()
     again.resume_button.click()
     assert runner_of(again).spec_path == runner.spec_path

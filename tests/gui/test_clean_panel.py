@@ -377,6 +377,8 @@ def test_words():
         assert progress_text(progress, seconds).endswith(words)
     rows = [BeforeAfterRow("x", 0.5, after, good=1) for after in (0.6, 0.5, 0.49, 0.4)]
     assert [tone_colour(row) for row in rows] == ["success", "muted", "warning", "danger"]
+    rows = [BeforeAfterRow("x", 0.98, after, good=-1) for after in (0.01, 0.2)]
+    assert [tone_colour(row) for row in rows] == ["success", "warning"]  # a fifth still works
     result = {"before": {"ca": 0.5}, "after": {"ca": 0.5}, "seconds": 1}
     assert summary(result) == "The run: clean accuracy stayed at 50.0\u00a0% (1 s)."
     nothing = {"method": "mmcl", "seconds": 5, "before": None, "after": None}

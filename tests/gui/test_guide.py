@@ -1,11 +1,14 @@
 """The guided run: it waits for what it speaks of, acts on the real controls, and leaves cleanly."""
 
+from pathlib import Path
+
 import pytest
 from PySide6.QtCore import QPoint, QRect
 from PySide6.QtWidgets import QScrollArea
 
 from cleanclip_gui.session.records import JobState
 from cleanclip_gui.talk.script import shipped
+from ml_core.jobs.demo import demo_checkpoint
 from tests.gui.factories import evaluation
 from tests.gui.layout_faults import lasting_faults
 
@@ -72,6 +75,32 @@ def test_a_talk_begun_in_its_middle_has_the_trigger_of_the_steps_before(window, 
     assert window.station == "clean"
     assert editor.current_trigger() is not None
     window.guide.end()
+
+
+def test_after_a_talk_what_was_open_before_is_open_again(window, qtbot, tmp_path):
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(Path(demo_checkpoint()).read_bytes())
+    session = window.session
+
+    def has_open(path):
+        qtbot.waitUntil(
+            lambda: session.checkpoint is not None and session.checkpoint.path == str(path),
+            timeout=20_000,
+        )
+
+    window.open_path(str(own))
+    has_open(own)
+    qtbot.waitUntil(lambda: session.images is not None, timeout=20_000)
+    window.context.shell.open("target", 2)
+    assert session.target == 2
+    window.talk.start_shipped("tour")
+    has_open(demo_checkpoint())
+    window.talk.start_shipped("evidence")  # in the place of the other one
+    assert session.checkpoint.path == str(demo_checkpoint())
+    window.guide.end()
+    has_open(own)
+    qtbot.waitUntil(lambda: session.target == 2, timeout=20_000)
+    assert session.trigger is None
 
 
 @pytest.mark.usefixtures("styled")

@@ -14,7 +14,7 @@ from cleanclip_gui.widgets.controls import Label
 
 PAIRS = [
     ("text", "window"), ("text", "surface"), ("text", "surface_alt"), ("text", "accent_soft"),
-    ("muted", "window"), ("muted", "surface"), ("muted", "sunken"),
+    ("muted", "window"), ("muted", "surface"), ("muted", "sunken"), ("hint", "surface"),
     ("accent_text", "surface"), ("accent_text", "window"), ("accent_text", "accent_soft"),
     ("on_accent", "accent"), ("on_accent", "accent_hover"), ("on_accent", "accent_pressed"),
     ("danger", "surface"), ("danger", "danger_soft"), ("text", "danger_soft"),

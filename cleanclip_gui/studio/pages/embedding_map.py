@@ -412,7 +412,7 @@ class EmbeddingMapPage(AskingPage):
         self.says.setProperty("role", "caption")
         self._lay_out()
         self.method.currentIndexChanged.connect(self._on_method_changed)
-        self.part.currentIndexChanged.connect(self._on_part_changed)
+        self.part.currentIndexChanged.connect(lambda _: self._show_part(fit=False))
         self.plot.lassoed.connect(self._on_lassoed)
         self.plot.pointed.connect(self._on_pointed)
         self.set_busy(None)
@@ -586,9 +586,6 @@ class EmbeddingMapPage(AskingPage):
             others=embedding_map.places,
         )
         self.says.setText(sentence(embedding_map, number))
-
-    def _on_part_changed(self) -> None:
-        self._show_part(fit=False)  # what has moved is seen only where the view stands still
 
     def _on_kinds_changed(self) -> None:
         clean, triggered, texts = (box.isChecked() for box in self.kinds)

@@ -201,7 +201,7 @@ def _can_miss(sample: int, n: int, what: str) -> str:
     least = smallest_seen(sample, n)
     return (
         f" A sample of this size meets a change with 95 % probability if it is in {least} "
-        f"{what}s or more ({least / n:.1%}); fewer may go unseen. --full looks at all."
+        f"{what}s or more ({least / n:.1%}); fewer may go unseen unless all are looked at."
     )
 
 
