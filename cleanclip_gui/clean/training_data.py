@@ -184,7 +184,7 @@ class TrainingData(QWidget):
         exclude = self._named_exclusions()
         if self.demo.isChecked():
             return PairSpec(kind="demo", split="clean", exclude=exclude)
-        path = _named(self.path, "No training pairs are chosen; take a file, or the demo's pairs.")
+        path = _named(self.path, "No training pairs are chosen; take a file, folder or the demo's.")
         kind = detect(self.path.path())
         fields: dict[str, Any] = {"kind": kind, "path": path, "exclude": exclude}
         if kind in _WITH_COLUMNS:

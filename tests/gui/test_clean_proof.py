@@ -196,7 +196,7 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
     assert not dialog.rate.isEnabled()
     assert dialog.rate.value() == UNKNOWN.assumed
     click(dialog.ok)
-    assert "choose a file or a folder" in dialog.state.text()
+    assert "take a file, folder or the demo" in dialog.state.text()
     dialog.data.path.setText(table)
     dialog.own_rate.click()
     dialog.rate.setValue(1e-3)
