@@ -700,7 +700,7 @@ class Results:
             )  # fmt: skip
 
     def words(self) -> Iterator[Sequence[str]]:
-        """A row a scan of a planted word: the one whose effect is largest; and of the others'."""
+        """The word with the largest effect: of each scan of a planted one, and of all others."""
         yield "model", "beside", "verdict", "word", "prompts that come to one point", "reference"
         scans = [scan for scan in self.of("scan") if "word" in scan]
         planted = [scan for scan in scans if "word" in KINDS[scan["kind"]].plant]

@@ -659,8 +659,7 @@ class ScanStation(QWidget):
             item.setToolTip(plain(past.folder, 300))
             item.setSizeHint(QSize(0, theme.px(_ITEM)))  # as wide as the list, and no wider
             self.earlier.addItem(item)
-            here = self.pages.currentIndex() == RESULT
-            item.setSelected(here and Path(past.folder) == self._folder)
+            item.setSelected(self._shown_scan() is not None and Path(past.folder) == self._folder)
         what = "Scans" if facts is None else "Scans of this checkpoint"
         self.earlier_title.setText(what)
         self.earlier.setFixedHeight(theme.px(_ITEM) * max(len(of_it), 1) + 4)

@@ -322,7 +322,7 @@ class AsrFigure(QFrame):
     def _show_status(self) -> None:
         """Say whether the number is final."""
         e = self._evaluation
-        text, tone = "", ""  # the caption says of how many
+        text, tone = "", ""  # a final one: the caption says of how many
         if e is not None and e.trigger is not None and self.stale:
             text = "updating…"
         elif e is not None and e.trigger is not None and (e.partial or not self._whole):

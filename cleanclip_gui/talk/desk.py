@@ -327,6 +327,7 @@ class TalkDesk(QObject):
 
     def _on_closing(self) -> None:
         """Nothing hidden is remembered as the user's choice, and no clock goes on."""
+        self._put_back = None
         if self.guide.running:
             self.guide.end()
         if self.speaker is not None:

@@ -315,7 +315,7 @@ class SessionKeeper(QObject):
         )
 
     def put_aside(self) -> Callable[[], None] | None:
-        """What opens again all that is open now; None if that is nothing."""
+        """A function that opens again all that is open now; None if that is nothing."""
         if (record := self.record()) is None:
             return None
         triggers = {trigger.digest: trigger for trigger in self.triggers()}

@@ -243,7 +243,7 @@ class DrawnSeries:
             self.edges[1].setData(x[with_band], high[with_band])
 
     def dress(self, scale: float = 0.0) -> None:
-        """Take the colours of the theme; thin pens where there are many points, else of a scale."""
+        """Take the theme's colours, and a scale if one is given; many points get thin pens."""
         self._scale = scale or self._scale
         pen = series_pen(self._style, 2.0 * self._scale if self._fine else 1.0)
         self.curve.setPen(pen)

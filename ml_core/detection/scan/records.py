@@ -817,9 +817,9 @@ def sides_of(size: int) -> tuple[int, ...]:
     return (*(round(area**0.5 * size) for area in AREAS), *first)
 
 
-def rounds_of(size: int, found: int = 0) -> int:
-    """The most patch searches: two more after each class that was found, but the last."""
-    return len(searches(size)) + 2 * min(found, MOST_CLASSES - 1)
+def rounds_of(size: int, refined: int = 0) -> int:
+    """The most patch searches: two more after each class that was refined, but the last."""
+    return len(searches(size)) + 2 * min(refined, MOST_CLASSES - 1)
 
 
 def searches(size: int) -> tuple[tuple[int, Loss], ...]:
