@@ -126,6 +126,28 @@ class Context:
         self.shell.commands_changed.connect(self.actions.refresh)
 
 
+class Page(QWidget):
+    """The widget of a station: its names, what it is given, and what most stations answer."""
+
+    id: str
+    title: str
+
+    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName(self.id)
+        self.setAccessibleName(self.title.replace("&", ""))
+        self.context = context
+        self.session, self.shell = context.session, context.shell
+
+    def is_available(self) -> bool:
+        """Always: there is something to see without a checkpoint, and what to open is said."""
+        return True
+
+    def may_close(self) -> bool:
+        """Nothing here is unsaved."""
+        return True
+
+
 @dataclass(frozen=True)
 class AtWork:
     """Something that goes on and that closing the window would cut off.

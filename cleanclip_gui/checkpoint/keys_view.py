@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction, QFontDatabase, QGuiApplication, QKeySequence
+from PySide6.QtGui import QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -87,18 +87,12 @@ class KeysView(QWidget):
         self.count = Label("", "subtle")
         self.view = named(QTableView(), "Tensors that differ from the architecture's")
         self.view.setModel(self.model)
-        show_rows(self.view)
+        show_rows(self.view, copy=self.copy_chosen)
         self.view.setTextElideMode(Qt.TextElideMode.ElideLeft)
-        self.view.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         header = self.view.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for number, width in ((1, 130), (2, 150), (3, 150)):
             self.view.setColumnWidth(number, width)
-        copy = QAction(theme.icon("copy"), "Copy the chosen rows", self.view)
-        copy.setShortcut(QKeySequence(QKeySequence.StandardKey.Copy))
-        copy.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
-        copy.triggered.connect(self.copy_chosen)
-        self.view.addAction(copy)
         column(
             self.words, row((self.filter, 1), self.count, self.button, spacing=theme.SPACE_M),
             (self.view, 1), of=self, margins=(0, theme.SPACE_M, 0, 0), spacing=theme.SPACE_S,
@@ -120,9 +114,7 @@ class KeysView(QWidget):
 
     def copy_chosen(self) -> None:
         """Put the chosen rows on the clipboard."""
-        chosen = self.view.selectionModel().selection()
-        parts = [chosen.at(number) for number in range(chosen.count())]
-        self._copy([row for part in parts for row in range(part.top(), part.bottom() + 1)])
+        self._copy(sorted(index.row() for index in self.view.selectionModel().selectedRows()))
 
     def _copy(self, rows: Sequence[int]) -> None:
         lines = ["\t".join(_COLUMNS)]

@@ -41,7 +41,7 @@ from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.tasks import TaskControl
 from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import JobState, RunProgress
-from cleanclip_gui.station import AtWork, Context, Station
+from cleanclip_gui.station import AtWork, Context, Page, Station
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import bind, push_button, text_field
 from cleanclip_gui.widgets.layout import column
@@ -144,7 +144,7 @@ def make(context: Context) -> Station:
     return CheckpointStation(context)
 
 
-class CheckpointStation(QWidget):
+class CheckpointStation(Page):
     """Examines a file in the background, then asks the inference thread to load it.
 
     Call :meth:`open`; the session has the checkpoint once it is loaded.
@@ -156,15 +156,13 @@ class CheckpointStation(QWidget):
     icon = "checkpoint"
 
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("checkpoint")
+        super().__init__(context, parent)
         self._session = context.session
         self._inference = context.inference
         self._settings = context.settings
         self._prompts = context.prompts
         self._make_runner = context.new_runner
         self._device, self._actions = context.device, context.actions
-        self.shell = context.shell
         self._path = ""
         self._reading = Ticket.closed()
         self._asking = Ticket.closed()
@@ -470,10 +468,6 @@ class CheckpointStation(QWidget):
 
     def _on_parts_finished(self) -> None:
         self.parts = None
-
-    def may_close(self) -> bool:
-        """Nothing here is unsaved."""
-        return True
 
     def choose_file(self) -> None:
         """Ask for a checkpoint file."""

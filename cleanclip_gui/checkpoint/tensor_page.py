@@ -18,9 +18,7 @@ from PySide6.QtCore import (
     Signal,
 )
 from PySide6.QtGui import (
-    QAction,
     QGuiApplication,
-    QKeySequence,
     QPainter,
     QPaintEvent,
     QPalette,
@@ -198,9 +196,8 @@ class TensorTable(QWidget):
         self.view.setModel(self.model)
         self.view.setItemDelegate(_CellDelegate(self.model, self))
         self.view.setSortingEnabled(True)
-        show_rows(self.view)
+        show_rows(self.view, copy=self.copy)
         self.view.setTextElideMode(Qt.TextElideMode.ElideLeft)  # names begin alike
-        self.view.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         self.view.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         header = self.view.horizontalHeader()
         # Its own, always empty: else it asks every row whether a column is chosen.
@@ -217,11 +214,6 @@ class TensorTable(QWidget):
         self._selected = ""
         self._copying = Ticket.closed()
         self.model.modelReset.connect(self._on_rebuilt)
-        copy = QAction(theme.icon("copy"), "Copy the chosen rows", self.view)
-        copy.setShortcut(QKeySequence(QKeySequence.StandardKey.Copy))
-        copy.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
-        copy.triggered.connect(self.copy)
-        self.view.addAction(copy)
 
         column(
             row((self.filter, 1), self.count, spacing=theme.SPACE_M), (self.view, 1),

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep, scan_of
+from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep
 from ml_core.jobs.journal import read_json
-from ml_core.jobs.overall import Plan, cleaning_plan, holdouts_plan, rebound_plan, scan_plan
-from ml_core.jobs.proofs import PROOF_IMAGES, holdouts_of, rebound_of
-from ml_core.jobs.specs import SPEC_FILE, read_spec, read_spec_file
-from ml_core.reading.errors import InputError
+from ml_core.jobs.overall import Plan, step_plan
+from ml_core.jobs.specs import read_spec_file
 
 CHAIN_SPEC = "auto-spec.json"  # not the name of a single run's job
 
@@ -58,20 +55,8 @@ class Chain:
 
     def plan(self) -> Plan | None:
         """The stages of the step at work; None before its job is on disk."""
-        step, most = self.running, self.spec.proof_images or PROOF_IMAGES
-        if step is None:
-            return None
-        with suppress(InputError):
-            if step.kind == "scan":
-                return scan_plan(scan_of(self.spec))
-            job = read_spec(self.folder / step.folder / SPEC_FILE)
-            if step.kind == "clean":
-                return cleaning_plan(job)
-            if step.kind == "rebound":
-                steps = self.spec.rebound_steps
-                return rebound_plan(rebound_of(job, most=most, steps=steps))
-            return holdouts_plan(holdouts_of(job, most=most))
-        return None
+        step = self.running
+        return None if step is None else step_plan(self.spec, self.folder, step)
 
     @property
     def round_folder(self) -> Path:

@@ -105,13 +105,20 @@ class Resuming(QObject):
         except InputError as error:
             _LOG.info("the last run cannot go on: %s", error.sentence)
 
-    def resume_shown(self) -> None:
-        """Go on with the run on show, from its last save or, without one, from its start."""
+    def resume_shown(self, *, keep: bool = False) -> None:
+        """Go on with the run on show, from its last save or, without one, from its start.
+
+        Parameters
+        ----------
+        keep
+            Whether a chain takes a round that was stopped as it is, and goes on with its scan.
+        """
         folder, chain = self._run.on_show.folder, self._run.on_show.chain
         if self._is_busy():
             return
         with failing(self._shell.failed, "Could not resume the run"):
             if chain is not None and not (chain := _read_chain(chain.folder)).is_whole:
+                chain.spec = chain.spec.model_copy(update={"keep_stopped": keep})
                 self._run.begin_chain(chain)
                 self._open_all(chain.spec.base)
             elif can_resume(folder):

@@ -665,10 +665,13 @@ class CleaningRun(QObject):
         """Show the best round of a chain, or why it has none."""
         run.status = ending(last)
         with suppress(InputError):  # then what was told on its way is on show
-            record = read_chain(chain.folder)
+            record, newest = read_chain(chain.folder), chain.round_folder
             chain.steps, chain.result = record.steps or chain.steps, record.result
-            if chain.best is not None:
-                past = read_run(chain.best)
+            begun = (
+                newest if last.status != "finished" else chain.folder
+            )  # stopped, and gone on with
+            past = read_run(chain.best or begun)
+            if past.result:
                 best = self._shown_run(past.folder, past.spec)
                 run.folder, run.recipe, run.asked = best.folder, best.recipe, best.asked
                 self._keep_result(run, {"seconds": 0.0, **past.result})

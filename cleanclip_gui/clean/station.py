@@ -39,7 +39,7 @@ from cleanclip_gui.jobs.job_dialog import JobDialogs
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import is_live
-from cleanclip_gui.station import AtWork, Context, Scene, Station
+from cleanclip_gui.station import AtWork, Context, Page, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
 from cleanclip_gui.widgets.controls import (
     ElidedLabel,
@@ -60,6 +60,7 @@ from ml_core.data.specs import PairSpec
 from ml_core.detection.scan.records import read_scan
 from ml_core.events import Done
 from ml_core.jobs.auto import AutoSpec, AutoStep
+from ml_core.jobs.chain import stopped_by_hand
 from ml_core.jobs.journal import digest_of
 from ml_core.jobs.rates import refusal
 from ml_core.jobs.scan import SCAN_FILE
@@ -143,7 +144,7 @@ def make(context: Context) -> Station:
     return CleanStation(context)
 
 
-class CleanStation(QWidget):
+class CleanStation(Page):
     """Set-up on the left with Start below it; on the right this run, and all runs, as pages."""
 
     id = "clean"
@@ -152,11 +153,7 @@ class CleanStation(QWidget):
     icon = "clean"
 
     def __init__(self, context: Context) -> None:
-        super().__init__()
-        self.setObjectName("clean")
-        self.setAccessibleName("Clean")
-        self.context = context
-        self.session, self.shell = context.session, context.shell
+        super().__init__(context)
         session, shell, prompts = context.session, context.shell, context.prompts
         self.setup = CleanSetup(prompts)
         self.form, self.data, self.output = self.setup.form, self.setup.data, self.setup.output
@@ -201,10 +198,6 @@ class CleanStation(QWidget):
         self.show_run()
 
     # What the user can do
-
-    def is_available(self) -> bool:
-        """Always: the history needs no checkpoint, and the form says what to open first."""
-        return True
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with runs, results, the queue and audits."""
@@ -516,6 +509,10 @@ class CleanStation(QWidget):
         self.save_button = bind(QPushButton(), actions["clean.save"], text=True, icon=True)
         self.resume_button = OnceButton(theme.icon("play", "on_accent"), "Resume")
         self.resume_button.setProperty("primary", True)
+        self.keep_button = push_button(
+            "Keep this round and scan it", partial(self.resuming.resume_shown, keep=True),
+            tip="Train no further: take what was saved, and go on with the next step.",
+        )  # fmt: skip
         self.halve_button = OnceButton("Start again at half the batch")
         self.halve_button.setToolTip("For a run that ran out of memory.")
         self.details_button = push_button("Details", self._on_details_clicked)
@@ -540,7 +537,9 @@ class CleanStation(QWidget):
         self.newest_button = push_button("Show the current run", self.run.show_newest)
         self.earlier_card = card(self.earlier_text, FoldingRow(self.newest_button))
         theme.set_property(self.earlier_card, "tone", "info")
-        trouble_buttons = FoldingRow(self.resume_button, self.halve_button, self.details_button)
+        trouble_buttons = FoldingRow(
+            self.resume_button, self.keep_button, self.halve_button, self.details_button
+        )
         self.trouble_card = card(self.trouble_text, trouble_buttons)
         for sheet in (self.result_card, self.proof_card, self.earlier_card, self.trouble_card):
             sheet.hide()
@@ -628,15 +627,16 @@ class CleanStation(QWidget):
 
     def show_run(self) -> None:
         """Show what the run left, or why it left nothing, and what an estimate found."""
-        trouble = self.run.on_show.trouble
+        run, trouble = self.run.on_show, self.run.on_show.trouble
         for sheet in (self.result_card, self.proof_card):
-            sheet.setVisible(self.run.on_show.shows_result)
+            sheet.setVisible(run.shows_result)
         self.trouble_card.setVisible(trouble is not None)
         if trouble is not None:
             failed = trouble.error is not None
             self.trouble_text.setText(plain(trouble.sentence))
             theme.set_property(self.trouble_card, "tone", "danger" if failed else "info")
             self.resume_button.setText("Resume" if trouble.can_resume else "Start again")
+            self.keep_button.setVisible(run.chain is not None and stopped_by_hand(run.result))
             self.halve_button.setVisible(trouble.may_lack_memory)
             self.details_button.setVisible(failed)
         self._show_chain()
@@ -677,7 +677,8 @@ class CleanStation(QWidget):
         self._can_start = session.checkpoint is not None and not self.form.problem() and not missing
         self.proof.refresh()
         actions["clean.start"].setText(_START if self._is_free else _ADD)
-        self.resume_button.setEnabled(not busy)
+        for button in (self.resume_button, self.keep_button):
+            button.setEnabled(not busy)
         for name, reason in (
             ("clean.stop", self.run.begins_again),
             ("clean.cancel", self.run.begins_again),

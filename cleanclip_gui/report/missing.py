@@ -86,7 +86,13 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
             "A cleaned checkpoint: a run is going on." if live else "A cleaned checkpoint.",
             "Go to Clean", "view.clean",
         )  # fmt: skip
+    scanned = {part.cleaned for part in chosen if part.kind == "scan"}
     for run in runs:
+        if run.has_cleaned and run.cleaned not in scanned:
+            yield Missing(
+                "What the same scan finds in the cleaned checkpoint.", "Scan again",
+                "scan.cleaned", run.folder,
+            )  # fmt: skip
         for file, sentence, button, command in _PROOFS:
             if file not in run.proofs:
                 named = f" ({run.title}, {run.when})" if len(runs) > 1 else ""

@@ -30,7 +30,7 @@ from cleanclip_gui.report.parts import (
     suspect_spec,
 )
 from cleanclip_gui.report.preview import Preview
-from cleanclip_gui.station import AtWork, Context, Station
+from cleanclip_gui.station import AtWork, Context, Page, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import BusyRow, Label, Note, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
@@ -110,7 +110,7 @@ def make(context: Context) -> Station:
     return ReportStation(context)
 
 
-class ReportStation(QWidget):
+class ReportStation(Page):
     """What goes in and what is missing on the left; on the right the claims, or a verification."""
 
     id = "report"
@@ -119,11 +119,7 @@ class ReportStation(QWidget):
     icon = "report"
 
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("report")
-        self.setAccessibleName("Report")
-        self.context = context
-        self.session, self.shell = context.session, context.shell
+        super().__init__(context, parent)
         self.drafting = Drafting(context.session, context.settings, parent=self)
         self.measuring, self.writing, self.verifying = (
             JobTask(kind, context.new_runner, self) for kind in ("measurement", "report", "verify")
@@ -142,10 +138,6 @@ class ReportStation(QWidget):
         self._refresh()
 
     # What the window asks of a station
-
-    def is_available(self) -> bool:
-        """Always: a bundle of somebody else can be verified without a checkpoint."""
-        return True
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with a report."""
@@ -212,10 +204,6 @@ class ReportStation(QWidget):
         if bundle is None:
             return False
         self.verify(bundle)
-        return True
-
-    def may_close(self) -> bool:
-        """Nothing here is unsaved."""
         return True
 
     # What the user does

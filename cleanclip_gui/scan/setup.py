@@ -295,8 +295,15 @@ class ScanSetup(QWidget):
             return problem
         return "" if set(self.chosen_stages()) & set(_SEARCHING) else NO_STAGE
 
-    def spec(self, session: Session, device: str) -> ScanSpec:
+    def spec(
+        self, session: Session, device: str, cleaned: tuple[str, str] | None = None
+    ) -> ScanSpec:
         """The scan that is set, with its folder; nothing is written.
+
+        Parameters
+        ----------
+        cleaned
+            File and SHA-256 of what is searched in place of the open checkpoint.
 
         Raises
         ------
@@ -307,8 +314,8 @@ class ScanSetup(QWidget):
         if missing or facts is None or images is None:
             raise InputError(missing or NO_CHECKPOINT)
         spec = ScanSpec(
-            checkpoint=facts.path,
-            donor=facts.donor or None,
+            checkpoint=cleaned[0] if cleaned else facts.path,
+            donor=None if cleaned else facts.donor or None,
             reference=self.reference.path() or None,
             images=images.spec,
             templates=images.templates,
@@ -317,7 +324,8 @@ class ScanSetup(QWidget):
             output_dir="unknown yet",
             device=device,
         )
-        folder = folder_of(spec, facts.inspection.sha256, images.class_names)
+        sha256 = cleaned[1] if cleaned else facts.inspection.sha256
+        folder = folder_of(spec, sha256, images.class_names)
         return spec.model_copy(update={"output_dir": str(folder)})
 
     def write_classes(self, spec: ScanSpec, session: Session) -> ScanSpec:

@@ -25,9 +25,9 @@ from cleanclip_gui.scan.scanning import Estimating, LiveScan, Scanning, estimate
 from cleanclip_gui.scan.setup import NONE, OWN, ScanSetup
 from cleanclip_gui.scan.stamping import Stamped, Stamping
 from cleanclip_gui.scan.tables import csv_rows
-from cleanclip_gui.session.records import JobState, RunProgress
+from cleanclip_gui.session.records import JobState, RunProgress, is_live
 from cleanclip_gui.session.settings import PastResult
-from cleanclip_gui.station import AtWork, Context, Scene, Station
+from cleanclip_gui.station import AtWork, Context, Page, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import Label, Note, bind, focus_first, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
@@ -39,8 +39,9 @@ from ml_core.data.demo import compose
 from ml_core.detection.scan.records import Scan, read_patches, read_scan, scan_json
 from ml_core.events import Done, Event, Finding
 from ml_core.exports import save_export, to_csv
-from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, Stage
+from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, ScanSpec, Stage
 from ml_core.reading.errors import InputError
+from ml_core.reading.inspect import is_there
 from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
 
@@ -100,7 +101,7 @@ def make(context: Context) -> Station:
     return ScanStation(context)
 
 
-class ScanStation(QWidget):
+class ScanStation(Page):
     """Set-up on the left with Start below it; on the right what is found, or was."""
 
     id = "scan"
@@ -109,11 +110,7 @@ class ScanStation(QWidget):
     icon = "scan"
 
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("scan")
-        self.setAccessibleName("Scan")
-        self.context = context
-        self.session, self.shell = context.session, context.shell
+        super().__init__(context, parent)
         self.acts = QWidget()  # Start, and what it means
         self.setup = ScanSetup(
             context.prompts,
@@ -140,10 +137,6 @@ class ScanStation(QWidget):
 
     # What the window asks of a station
 
-    def is_available(self) -> bool:
-        """Always: earlier scans need no checkpoint, and the page says what to open first."""
-        return True
-
     def commands(self) -> tuple[Command, ...]:
         """What can be done with a scan and what it found."""
         needs = "Needs a scan that found a trigger."
@@ -152,6 +145,13 @@ class ScanStation(QWidget):
                 "scan.start", "&Start the scan", "&Scan", self.start,
                 "Search the open checkpoint for a trigger, in the background.", "play",
                 "Ctrl+Shift+F", 0, self._can_start, needs="Go to Scan: it says what is missing.",
+            ),
+            Command(
+                "scan.cleaned", "Scan the clea&ned copy", "&Scan",
+                partial(self.start, cleaned=True),
+                "Search what the run on show in Clean made, in the same way.", "redo", "", 0,
+                lambda: self._can_start() and self._cleaned() is not None,
+                needs="Needs a finished run in Clean, and all that a scan needs.",
             ),
             Command(
                 "scan.estimate", "Esti&mate the scan", "&Scan", self.estimate,
@@ -203,10 +203,6 @@ class ScanStation(QWidget):
         self.open_folder(file.parent)
         return True
 
-    def may_close(self) -> bool:
-        """Nothing here is unsaved."""
-        return True
-
     def scene(self) -> Scene:
         """The patches as they are searched and refined; then the best, and what it does."""
         if self.scanning.is_running or "examination" in self.session.jobs:
@@ -228,19 +224,35 @@ class ScanStation(QWidget):
 
     # What the user does
 
-    def start(self, *, anyway: bool = False) -> None:
+    def start(self, *, cleaned: bool = False) -> None:
         """Begin a scan with the settings, or continue the cancelled one.
 
-        ``anyway`` allows a model that names hardly any picture correctly.
+        Parameters
+        ----------
+        cleaned
+            Whether to search what the run on show made, in place of the open checkpoint.
         """
-        if not self._can_start():
-            return
-        self.shell.station_wanted.emit(self.id)
-        device = self.context.device.wanted
-        with failing(self.shell.failed, "Could not start the scan"):
-            spec = self.setup.spec(self.session, device).model_copy(update={"anyway": anyway})
-            self.scanning.scan(self.setup.write_classes(spec, self.session), device)
-            self.live.busy.cancel.setFocus()
+        if self._can_start():
+            self.shell.station_wanted.emit(self.id)
+            with failing(self.shell.failed, "Could not start the scan"):
+                made = self._cleaned() if cleaned else None
+                self._begin(self.setup.spec(self.session, self.context.device.wanted, made))
+
+    def _begin(self, spec: ScanSpec) -> None:
+        self.scanning.scan(self.setup.write_classes(spec, self.session), spec.device)
+        self.live.busy.cancel.setFocus()
+
+    def _cleaned(self) -> tuple[str, str] | None:
+        """File and SHA-256 of what the run on show made of the open checkpoint."""
+        run, facts = self.session.run, self.session.checkpoint
+        if run is None or is_live(run) or facts is None:
+            return None
+        file, of, source = (
+            str(run.result.get(key) or "")
+            for key in ("checkpoint", "checkpoint_sha256", "source_sha256")
+        )
+        there = of and source == facts.inspection.sha256 and is_there(file)
+        return (file, of) if there else None
 
     def estimate(self) -> None:
         """Measure how long the scan that is set would take."""
@@ -568,8 +580,10 @@ class ScanStation(QWidget):
         self._refresh()
         if had_focus:
             self._focus_result()
-        if last.error_code == "unfit" and self._scans_anyway(last.error):
-            self.start(anyway=True)
+        spec = self.scanning.spec
+        if spec is not None and last.error_code == "unfit" and self._scans_anyway(last.error):
+            with failing(self.shell.failed, "Could not start the scan"):
+                self._begin(spec.model_copy(update={"anyway": True}))
 
     def _scans_anyway(self, why: str) -> bool:
         """Ask whether to search a model that a scan cannot judge."""

@@ -24,7 +24,7 @@ from cleanclip_gui.jobs.job_dialog import JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import ImagesState, ShownCheckpoint
 from cleanclip_gui.session.records import Role, ShownPrediction
-from cleanclip_gui.station import AtWork, Context, Scene, Station
+from cleanclip_gui.station import AtWork, Context, Page, Scene, Station
 from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.asr_figure import AsrFigure
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
@@ -160,7 +160,7 @@ def make(context: Context) -> Station:
     return StudioStation(context)
 
 
-class StudioStation(QWidget):
+class StudioStation(Page):
     """Gallery on the left, canvas and pages in the middle, numbers on the right.
 
     It writes ``role``, ``target``, ``selected_image``, ``prediction`` and ``other_snapshot`` of the
@@ -173,11 +173,7 @@ class StudioStation(QWidget):
     icon = "studio"
 
     def __init__(self, context: Context) -> None:
-        super().__init__()
-        self.setObjectName("studio")
-        self.setAccessibleName("Studio")
-        self.context = context
-        self.session, self.shell = context.session, context.shell
+        super().__init__(context)
         self._inference, self._actions = context.inference, context.actions
 
         self.document = PaintDocument(64, self)
@@ -287,10 +283,6 @@ class StudioStation(QWidget):
             self.shell.station_wanted.emit(self.id)
             self.editor.load_trigger(path)
         return is_mine
-
-    def may_close(self) -> bool:
-        """A trigger on the canvas may go without a question."""
-        return True
 
     def scene(self) -> Scene:
         """The canvas, which can be painted on, and what the model makes of a few pictures."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import (
@@ -13,7 +13,7 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import QPaintEvent, QResizeEvent
+from PySide6.QtGui import QAction, QKeySequence, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from cleanclip_gui import theme
@@ -21,8 +21,14 @@ from cleanclip_gui.widgets.pictures import paint_empty
 from cleanclip_gui.widgets.text import percent, tip
 
 
-def show_rows(view: QTableView, height: int = 26) -> None:
-    """Set up a table whose rows are ``height`` pixels high at 100 %; Tab leaves it."""
+def show_rows(view: QTableView, height: int = 26, copy: Callable[[], object] | None = None) -> None:
+    """Set up a table whose rows are ``height`` pixels high at 100 %; Tab leaves it.
+
+    Parameters
+    ----------
+    copy
+        Copies the chosen rows: offered on the right button and by the usual key.
+    """
     view.setAlternatingRowColors(True)
     view.setShowGrid(False)
     view.setWordWrap(False)
@@ -34,6 +40,13 @@ def show_rows(view: QTableView, height: int = 26) -> None:
     rows.setDefaultSectionSize(theme.px(height))
     rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
     view.horizontalHeader().setHighlightSections(False)
+    if copy is not None:
+        action = QAction(theme.icon("copy"), "Copy the chosen rows", view)
+        action.setShortcut(QKeySequence(QKeySequence.StandardKey.Copy))
+        action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
+        action.triggered.connect(copy)
+        view.addAction(action)
+        view.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
 
 
 class FilledTable(QTableView):

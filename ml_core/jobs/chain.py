@@ -51,18 +51,19 @@ def passed_on(events: Generator[Event, None, None]) -> Generator[Event, None, Do
 
 
 def cleaned(
-    job: CleanSpec, control: Control, *, overwrite: bool = False
+    job: CleanSpec, control: Control, *, overwrite: bool = False, keep_stopped: bool = False
 ) -> Generator[Event, None, Done]:
     """Run a cleaning job, unless it finished earlier; one that was killed goes on.
 
-    With minutes in it, its budget is fitted to them first.
+    With minutes in it, its budget is fitted to them first. With ``keep_stopped`` one that was
+    stopped by hand counts as finished.
 
     Returns
     -------
     Done
         How it ended.
     """
-    done = _finished(job)
+    done = _finished(job, keep_stopped)
     if done is not None:
         yield TAKEN_OVER
         return done
@@ -231,13 +232,14 @@ def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:
         return inputs.recipe.pairs
 
 
-def _finished(job: CleanSpec) -> Done | None:
+def _finished(job: CleanSpec, keep_stopped: bool) -> Done | None:
     """The Done of an equal job that finished earlier; None if there is none to take over."""
     from ml_core.jobs.clean.run import same_job
 
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)
-    if not result or stopped_by_hand(result) or not same_job(job, folder / SPEC_FILE):
+    half = stopped_by_hand(result) and not keep_stopped
+    if not result or half or not same_job(job, folder / SPEC_FILE):
         return None
     return Done("finished", result) if _of_these_files(job, result) else None
 

@@ -49,6 +49,7 @@ from ml_core.triggers import Trigger, load_trigger, save_trigger
 
 TRIGGERS_FOLDER = "triggers"
 _MOST_STAMPS = 64
+_NOT_OF_RESULT = {"rounds", "rebound_steps", "proof_images", "keep_stopped"}
 _NOT_COMPARED = {"recipe", "device", "threads", "processes", "speed", "keep_steps"}
 Step = Generator[Event, None, Done]
 _PROOFS: tuple[tuple[StepKind, str, str, Callable[[words.Record], str]], ...] = (
@@ -127,7 +128,7 @@ class _Chain:
         if spec.scanned is not None:
             self._check_scan(Path(spec.scanned))
         if not overwrite:
-            own = spec.model_dump(mode="json", exclude={"rounds", "rebound_steps", "proof_images"})
+            own = spec.model_dump(mode="json", exclude=_NOT_OF_RESULT)
             own["base"] = {k: v for k, v in own["base"].items() if k not in _NOT_COMPARED}
             check_result(self._folder / AUTO_FILE, {"spec": own, **self._files})
         # Where its record lies, so do its steps: one that is another job by now is done anew.
@@ -304,7 +305,10 @@ class _Chain:
         job, what = spared(job, self._there[data])
         if what:
             yield Message(what)
-        return (yield from cleaned(job, self._control, overwrite=self._overwrite))
+        kept = self._spec.keep_stopped
+        return (
+            yield from cleaned(job, self._control, overwrite=self._overwrite, keep_stopped=kept)
+        )
 
     def _choice(self, failed: Collection[Method]) -> tuple[Recipe, str] | None:
         """The recipe of a round by what is known, and why."""

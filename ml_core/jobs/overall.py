@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ml_core.cleaning.recipes import Recipe, fields_of
@@ -17,12 +19,14 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import passes, steps
 from ml_core.events import Progress
 from ml_core.jobs.audit import AuditSpec
+from ml_core.jobs.auto import AutoSpec, AutoStep, scan_of
 from ml_core.jobs.examination import ExamineSpec
 from ml_core.jobs.plant import SCRATCH_STEPS, STEPS, PlantSpec
-from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.proofs import PROOF_IMAGES, HoldoutSpec, ReboundSpec, holdouts_of, rebound_of
 from ml_core.jobs.rates import CPU_BATCH, RateSpec
 from ml_core.jobs.scan import STAGES, ScanSpec, Stage
-from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec
+from ml_core.reading.errors import InputError
 
 _UNIT_SECONDS = 0.005  # a picture through a small encoder, until one is measured
 _UNKNOWN_NUMBER = 2000  # of pictures or pairs, until a stage tells its total
@@ -407,6 +411,27 @@ def planned_scan(spec: ScanSpec, facts: Mapping[str, Any]) -> Plan:
     sizes = {name: int(facts[name]) for name in ("side", "search", "held_out")}
     stages = [stage for stage in STAGES if stage in facts["stages"]]
     return scan_plan(spec, stages, classes=len(facts["classes"]), **sizes)
+
+
+def step_plan(spec: AutoSpec, folder: Path, step: AutoStep) -> Plan | None:
+    """The stages of one step of a chain; None before its job is on disk.
+
+    Parameters
+    ----------
+    folder
+        That of the chain.
+    """
+    most = spec.proof_images or PROOF_IMAGES
+    with suppress(InputError):
+        if step.kind == "scan":
+            return scan_plan(scan_of(spec))
+        job = read_spec(folder / step.folder / SPEC_FILE)
+        if step.kind == "clean":
+            return cleaning_plan(job)
+        if step.kind == "rebound":
+            return rebound_plan(rebound_of(job, most=most, steps=spec.rebound_steps))
+        return holdouts_plan(holdouts_of(job, most=most))
+    return None
 
 
 def examination_plan(spec: ExamineSpec) -> Plan:

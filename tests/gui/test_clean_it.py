@@ -19,7 +19,7 @@ from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.proofs import REBOUND_FILE
 from ml_core.jobs.scan import SCAN_SPEC, ScanSpec
-from ml_core.jobs.specs import read_spec_file, write_spec_file
+from ml_core.jobs.specs import RESULT_FILE, read_spec_file, write_spec_file
 from ml_core.reading.errors import InputError
 from tests.gui.chains import CAME_TO, SENTENCES, STEPS, ended, events, keep, told
 from tests.gui.factories import facts, images
@@ -244,6 +244,28 @@ def test_a_chain_that_was_cut_off_goes_on(panel, session, last, sentence):
     assert shown(panel)[0][0] == "Scan"
     again.play(events(8))
     assert [title for title, *_ in shown(panel)] == ["Scan", "Clean, round 1"]
+
+
+def test_a_round_that_was_stopped_is_kept_or_gone_on_with(panel):
+    panel.setup.clean_it.click()
+    runner = runner_of(panel)
+    folder, half = runner.spec_path.parent, ended(1, status="stopped", sentence="")
+    runner.play([told(STEPS[0]), told(ended(0)), told(STEPS[1])])
+    shutil.copytree(write_run(folder.parent / "elsewhere", "round-1"), folder / "round-1")
+    result = folder / "round-1" / RESULT_FILE
+    result.write_text(json.dumps({**json.loads(result.read_text()), "status": "stopped"}))
+    keep(folder, asked(runner), [ended(0), half], "round-1")
+    runner.end(Done("stopped"))
+    assert panel.result_card.isVisible()
+    assert panel.keep_button.isVisible()
+    panel.resume_button.click()
+    assert not asked(runner_of(panel)).keep_stopped
+    runner_of(panel).play([told(ended(0)), told(STEPS[1])])
+    keep(folder, asked(runner), [ended(0)])
+    runner_of(panel).end(Done("cancelled"))
+    assert panel.result_card.isVisible()  # what the stop saved is still there
+    panel.keep_button.click()
+    assert asked(runner_of(panel)).keep_stopped
 
 
 def test_a_chain_that_cannot_go_on_says_why(qtbot, panel, session, tmp_path):

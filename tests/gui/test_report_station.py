@@ -336,6 +336,9 @@ def test_what_is_missing_follows_what_there_is(session, tmp_path):
     assert commands(*others, plain_run)[0] == "report.measure"
     after = replace(measurement, role="cleaned", cleaned="c")
     assert "report.measure" not in commands(*others, plain_run, after)
+    proven = replace(plain_run, with_trigger=True, proofs=(REBOUND_FILE, HOLDOUTS_FILE))
+    assert commands(*others, proven) == ["scan.cleaned"]
+    assert commands(*others, proven, replace(searched, cleaned="c")) == []
     assert commands(*others, run) == ["clean.rebound", "clean.holdouts"]
     assert commands(*others, replace(run, proofs=(REBOUND_FILE, HOLDOUTS_FILE))) == []
     session.images = None

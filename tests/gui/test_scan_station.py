@@ -21,7 +21,7 @@ from cleanclip_gui.scan.scanning import LiveScan, estimate_folder, folder_of, st
 from cleanclip_gui.scan.setup import NONE, OWN, PARENT, TWIN, ScanReference, parent_of
 from cleanclip_gui.scan.stamping import pictures_of
 from cleanclip_gui.scan.station import READY, RESULT, ScanStation, earlier_text
-from cleanclip_gui.session import Session
+from cleanclip_gui.session import RunState, Session
 from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.window.main_window import FocusKeeper
@@ -228,6 +228,27 @@ def test_a_reference_named_elsewhere_is_offered_first_and_the_file_itself_never(
 
 
 # A scan at work
+
+
+def test_what_a_run_made_of_the_open_checkpoint_is_scanned_in_the_same_way(station, tmp_path):
+    session, act = station.session, station.context.actions["scan.cleaned"]
+    own = begin(station)
+    own.ended.emit(Done("cancelled"))
+    result = {"checkpoint": str(tmp_path / "cleaned.safetensors"), "checkpoint_sha256": "c" * 64}
+    for source in ("b" * 64, SHA):  # of another checkpoint, of this one
+        session.run = RunState("run", "m", "finished", result={**result, "source_sha256": source})
+        Path(result["checkpoint"]).touch()
+        station.context.actions.refresh()
+        assert act.isEnabled() == (source == SHA)
+    act.trigger()
+    runner = station.scanning.runner
+    spec, before = (read_spec_file(r.spec_path, ScanSpec) for r in (runner, own))
+    assert spec.checkpoint == result["checkpoint"]
+    assert spec.output_dir != before.output_dir
+    same = {"checkpoint": before.checkpoint, "output_dir": before.output_dir}
+    assert spec.model_copy(update={**same, "label_set": before.label_set}) == before
+    runner.ended.emit(_UNFIT)
+    assert station.scanning.spec.checkpoint == result["checkpoint"]  # also anyway
 
 
 _UNFIT = Done(

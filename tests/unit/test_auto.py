@@ -242,6 +242,27 @@ def test_a_stop_keeps_what_the_step_has_and_a_cancel_what_is_finished(spec, say)
     assert result_of(finished(spec)).outcome == "nothing_found"
 
 
+def test_a_round_that_was_stopped_can_be_kept_as_it_is(spec, say):
+    say("found", "nothing")
+    stop, cancel = Control(), Control()
+    for event in run_job(spec, stop):
+        if isinstance(event, Metric):
+            stop.stop()
+    cleaned = Path(spec.base.output_dir) / "round-1" / "cleaned.safetensors"
+    weights = cleaned.read_bytes()
+    for event in run_job(spec, cancel):  # trained on for a moment
+        if isinstance(event, Metric):
+            cancel.cancel()
+    assert event.status == "cancelled"
+    result = result_of(finished(spec.model_copy(update={"keep_stopped": True})))
+    assert [(step.kind, step.status) for step in result.steps[:3]] == [
+        ("scan", "finished"), ("clean", "stopped"), ("scan", "finished"),
+    ]  # fmt: skip
+    assert (result.best, result.outcome) == ("round-1", "nothing_found")
+    assert result.comes_back is not None
+    assert cleaned.read_bytes() == weights
+
+
 def test_what_fails_is_a_step_that_says_why_and_the_rest_goes_on(spec, say):
     say("The pictures cannot be read.", "nothing")
     few = spec.base.model_copy(

@@ -58,6 +58,9 @@ class AutoSpec(JobSpec):
     )  # fmt: skip
     preset: str = Field(default="default", max_length=60)
     proof_images: int | None = Field(default=None, ge=2, lt=2**31)
+    keep_stopped: bool = option(
+        False, help="A round that was stopped by hand is taken as it is, and scanned."
+    )
 
 
 def scan_of(spec: AutoSpec) -> ScanSpec:
