@@ -57,6 +57,15 @@ class BeforeAfterRow:
             return None
         return 100.0 * (self.after - self.before)
 
+    @property
+    def is_noise(self) -> bool:
+        """Whether each rate lies in the interval of the other, and they are not the same."""
+        if self.points is None or not (self.before_interval and self.after_interval):
+            return False
+        (low, high), (least, most) = self.before_interval, self.after_interval
+        between = low <= (self.after or 0.0) <= high and least <= (self.before or 0.0) <= most
+        return between and abs(self.points) >= STEADY_POINTS
+
 
 def rows_of(result: Mapping[str, Any]) -> tuple[BeforeAfterRow, ...]:
     """The rows of a job's result: test images, held-out style, and the linear head if any."""
@@ -127,19 +136,20 @@ def summary(result: Mapping[str, Any]) -> str:
     attack, clean = rows_of(result)[:2]
     parts = []
     if attack.points is not None:
-        verb = _verb(attack.points, "left", "raised", "cut")
+        verb = _verb(attack, "left", "raised", "cut")
         parts.append(f"{method} {verb} the ASR {_from_to(attack)}")
     if clean.points is not None:
-        verb = _verb(clean.points, "stayed", "rose", "fell")
+        verb = _verb(clean, "stayed", "rose", "fell")
         words = f"clean accuracy {verb} {_from_to(clean)}"
         parts.append(words if parts else f"{method}: {words}")
     what = "; ".join(parts) or f"{method} finished; nothing was measured before and after"
     return f"{what} ({duration_text(float(result.get('seconds') or 0))})."
 
 
-def _verb(points: float, steady: str, up: str, down: str) -> str:
-    if abs(points) < STEADY_POINTS:
-        return steady
+def _verb(row: BeforeAfterRow, steady: str, up: str, down: str) -> str:
+    points = row.points or 0.0
+    if row.is_noise or abs(points) < STEADY_POINTS:
+        return "hardly changed" if row.is_noise else steady
     return up if points > 0 else down
 
 
@@ -148,7 +158,7 @@ def _from_to(row: BeforeAfterRow) -> str:
     before, after = percent(row.before, unit=""), percent(row.after, unit=UNBROKEN)
     if row.points is None or abs(row.points) < STEADY_POINTS:
         return f"at {after}"
-    return f"from {before} to {after}"
+    return f"({before} to {after})" if row.is_noise else f"from {before} to {after}"
 
 
 def spoken(row: BeforeAfterRow) -> str:
@@ -205,7 +215,7 @@ def tone_colour(row: BeforeAfterRow) -> str:
     So is a success rate that fell and is still far above chance.
     """
     points = row.points
-    if points is None or abs(points) < STEADY_POINTS:
+    if points is None or abs(points) < STEADY_POINTS or row.is_noise:
         return "muted"
     if points * row.good > 0:
         fooled = row.good < 0 and (row.after or 0.0) > NATURAL_RATE  # less often, but often

@@ -9,7 +9,13 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QApplication, QLabel
 
-from cleanclip_gui.clean.before_after import BeforeAfterRow, difference_text, summary, tone_colour
+from cleanclip_gui.clean.before_after import (
+    BeforeAfterRow,
+    difference_text,
+    rows_of,
+    summary,
+    tone_colour,
+)
 from cleanclip_gui.clean.before_after import facts as result_facts
 from cleanclip_gui.clean.result import suggested_name
 from cleanclip_gui.clean.run import STALE
@@ -381,6 +387,12 @@ def test_words():
     assert [tone_colour(row) for row in rows] == ["success", "warning"]  # a fifth still works
     result = {"before": {"ca": 0.5}, "after": {"ca": 0.5}, "seconds": 1}
     assert summary(result) == "The run: clean accuracy stayed at 50.0\u00a0% (1 s)."
+    noise = {"ca": 0.766, "ca_interval": [0.75, 0.79]}
+    result = {"before": {"ca": 0.76, "ca_interval": [0.74, 0.78]}, "after": noise, "seconds": 1}
+    assert tone_colour(rows_of(result)[1]) == "muted"
+    assert summary(result) == (
+        "The run: clean accuracy hardly changed (76.0 to 76.6\u00a0%) (1 s)."
+    )
     nothing = {"method": "mmcl", "seconds": 5, "before": None, "after": None}
     assert summary(nothing) == "MMCL only finished; nothing was measured before and after (5 s)."
     assert suggested_name(result_of(Path("cleaned.safetensors"))) == "poisoned-cleaned.safetensors"

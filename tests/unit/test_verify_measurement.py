@@ -178,6 +178,21 @@ def test_a_place_in_the_record_is_not_followed(bundle: Path, photos: Path) -> No
     assert result["exit"] == 0
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_checkpoint_in_the_bundle_is_used_unless_one_is_given(bundle, photos, packed):
+    def change(value: Any) -> None:
+        value["checkpoints"]["suspect"]["file"] = inside
+
+    inside = "checkpoints/suspect.safetensors"
+    (bundle / inside).parent.mkdir()
+    shutil.copyfile(POISONED, bundle / inside)
+    change_record(bundle, change)
+    path = Path(shutil.make_archive(str(bundle), "zip", bundle)) if packed else bundle
+    checks, result = verified(path, checkpoints=(), images={"": str(photos)}, sample=None)
+    assert result["exit"] == 0
+    assert any(f"{N} of {N} pictures get the same" in one for one in of(checks, 3, "holds"))
+
+
 def test_a_bundle_that_changes_meanwhile(bundle: Path, photos: Path) -> None:
     events = run_job(
         VerifySpec(bundle=str(bundle), checkpoints=(str(POISONED),), images={"": str(photos)}),

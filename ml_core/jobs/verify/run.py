@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ml_core.events import Control, Done, Event, Finding
 from ml_core.jobs.verify import VerifySpec
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.examine import examine
 from ml_core.reading.inspection import part_of
+from ml_core.reading.json_file import short
 from ml_core.reports.bundle_files import Bundle
 from ml_core.reports.open_bundle import BundleReader, open_bundle
 from ml_core.reports.record import SIGNATURE_FILE, CheckpointFacts
@@ -108,13 +110,13 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
             yield step
     if not readable:
         return
-    with open_bundle(path) as reader:
+    with open_bundle(path) as reader, TemporaryDirectory(prefix="cleanclip-") as scratch:
         reader.expect(hashes.digests)  # what was checked is what is used
         yield signature_of(reader, keys, required=spec.key is not None)
         bundle = Bundle(reader)
         yield from check_pdf(bundle, path, lambda: control.cancelled)
-        yield from _checkpoints(bundle, spec, here, control)
-        if _some_images(bundle, spec):
+        yield from _checkpoints(bundle, spec, here, control, Path(scratch))
+        if _some_images(bundle, spec, here):
             from ml_core.jobs.verify.repredict import answers_again
 
             yield from answers_again(bundle, spec, here, control)
@@ -122,8 +124,13 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
             yield from _without_images(bundle)
 
 
-def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Control) -> Checking:
-    """Level 2: check that the given files are those that the record is about."""
+def _checkpoints(
+    bundle: Bundle, spec: VerifySpec, here: AtHand, control: Control, scratch: Path
+) -> Checking:
+    """Level 2: check that the given files are those that the record is about.
+
+    What lies in the bundle is taken where it was not given, out of a zip by way of ``scratch``.
+    """
     evidence = bundle.evidence
     roles = _roles(evidence.checkpoints)
     for given in spec.checkpoints:
@@ -154,7 +161,7 @@ def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Contro
                 "no SHA-256 of a checkpoint",
             )  # fmt: skip
         elif facts.sha256 not in here.files:
-            inside = _inside(Path(spec.bundle), facts)
+            inside = _inside(bundle.reader, Path(spec.bundle), facts, control, scratch)
             if inside is not None:
                 here.files[facts.sha256] = inside
                 continue
@@ -164,9 +171,27 @@ def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Contro
             )  # fmt: skip
 
 
-def _inside(bundle: Path, facts: CheckpointFacts) -> Path | None:
-    """A checkpoint that lies in the bundle's folder, where it can be opened."""
-    return bundle / facts.file if facts.file is not None and bundle.is_dir() else None
+def _inside(
+    reader: BundleReader, bundle: Path, facts: CheckpointFacts, control: Control, scratch: Path
+) -> Path | None:
+    """A checkpoint that lies in the bundle, where it can be opened; None if none does."""
+    if facts.file is None or not reader.has(facts.file):
+        return None
+    if bundle.is_dir():
+        return bundle / facts.file
+    place = scratch / f"{facts.sha256}{Path(facts.file).suffix}"
+    try:
+        with place.open("wb") as file:
+            for chunk in reader.chunks(facts.file):
+                if control.cancelled:
+                    raise CancelledError
+                file.write(chunk)
+    except OSError as error:
+        raise InputError(
+            f"{short(facts.file)} cannot be unpacked to be opened: {error.strerror}. Make room, or "
+            "give its file."
+        ) from error
+    return place
 
 
 def _roles(checkpoints: Mapping[str, CheckpointFacts]) -> dict[str, tuple[str, str]]:
@@ -181,10 +206,10 @@ def _roles(checkpoints: Mapping[str, CheckpointFacts]) -> dict[str, tuple[str, s
     return roles
 
 
-def _some_images(bundle: Bundle, spec: VerifySpec) -> bool:
+def _some_images(bundle: Bundle, spec: VerifySpec, here: AtHand) -> bool:
     """Whether any picture can be looked at; the demo's are composed by the program."""
     own = any(data.spec.get("kind") == "demo" for data in bundle.evidence.data.values())
-    return bool(spec.images) or (own and bool(spec.checkpoints))
+    return bool(spec.images) or (own and bool(here.files))
 
 
 def _without_images(bundle: Bundle) -> Checking:
