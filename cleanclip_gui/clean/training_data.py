@@ -58,7 +58,7 @@ class TrainingData(QWidget):
         super().__init__()
         Drops(self, self._takes, self._drop)
         self._prompts = prompts
-        self._uses_pairs = True
+        self._uses_pairs, self._of_demo = True, True
         self.demo = QRadioButton("Clean pairs of the demo")
         self.table = QRadioButton("Own pairs")
         self.folder = QRadioButton("Own folder (one per class, or a set)")
@@ -124,9 +124,13 @@ class TrainingData(QWidget):
         self._name_path()
 
     def suit(self, of_demo: bool) -> None:
-        """Begin with the demo's data for a model of the demo, else with the user's own."""
-        if not self.path.path() and not self.folder_path.path():
+        """Begin with the demo's data for a model of the demo, else with the user's own.
+
+        Nothing is chosen anew for another model of the same kind.
+        """
+        if of_demo != self._of_demo and not self.path.path() and not self.folder_path.path():
             (self.demo if of_demo else self.table).setChecked(True)
+        self._of_demo = of_demo
 
     def set_data(self, data: Data) -> None:
         """Ask for what a method trains on.

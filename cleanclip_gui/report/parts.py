@@ -365,18 +365,10 @@ def reference_spec(
     images = spec.test_images or spec.images
     if images is None:
         return _spec_in_use(session, reference, None, "reference", facts, device)
-    again = MeasurementSpec(
-        checkpoint=reference,
-        images=images,
-        label_set=spec.label_set,
-        templates=spec.templates,
-        trigger=_trigger_of(spec, run),
-        target=spec.target,
-        targeted=spec.targeted,
-        when="reference",
-        output_dir="unknown yet",
-        device=device,
-    )
+    again = spec.to(
+        MeasurementSpec, checkpoint=reference, donor=None, use_choice=True, images=images,
+        trigger=_trigger_of(spec, run), when="reference", device=device, output_dir="unknown yet",
+    )  # fmt: skip
     return _placed(again, facts, (str(run), str(spec.trigger), spec.label_set))
 
 
