@@ -59,12 +59,12 @@ class BeforeAfterRow:
 
     @property
     def is_noise(self) -> bool:
-        """Whether each rate lies in the interval of the other, and they are not the same."""
+        """Whether it is better by so little that each rate lies in the interval of the other."""
         if self.points is None or not (self.before_interval and self.after_interval):
             return False
         (low, high), (least, most) = self.before_interval, self.after_interval
         between = low <= (self.after or 0.0) <= high and least <= (self.before or 0.0) <= most
-        return between and abs(self.points) >= STEADY_POINTS
+        return between and self.points * self.good >= STEADY_POINTS
 
 
 def rows_of(result: Mapping[str, Any]) -> tuple[BeforeAfterRow, ...]:
@@ -158,7 +158,7 @@ def _from_to(row: BeforeAfterRow) -> str:
     before, after = percent(row.before, unit=""), percent(row.after, unit=UNBROKEN)
     if row.points is None or abs(row.points) < STEADY_POINTS:
         return f"at {after}"
-    return f"({before} to {after})" if row.is_noise else f"from {before} to {after}"
+    return f"from {before} to {after}"
 
 
 def spoken(row: BeforeAfterRow) -> str:

@@ -50,14 +50,14 @@ _SINGLE = (
     "processes",
 )  # fmt: skip
 """Options of a single run."""
-_AUTO = ("rounds", "rebound_steps", "scan", "measure_only")
+_AUTO = ("rounds", "rebound_steps", "scan", "measure_only", "keep_stopped")
 _DEMO_ALONE = "the demo's are used only with the demo's checkpoint or labels"
 
 
 @command(
     "checkpoint output_dir method preset settings recipe seed accept_rate minutes "
-    f"{CLEANING} auto rounds rebound_steps scan measure_only resume job overwrite export_to "
-    "processes json",
+    f"{CLEANING} auto rounds rebound_steps scan measure_only keep_stopped resume job "
+    "overwrite export_to processes json",
     CleanSpec,
     AutoSpec,
     output_dir=None,

@@ -391,8 +391,10 @@ def test_words():
     result = {"before": {"ca": 0.76, "ca_interval": [0.74, 0.78]}, "after": noise, "seconds": 1}
     assert tone_colour(rows_of(result)[1]) == "muted"
     assert summary(result) == (
-        "The run: clean accuracy hardly changed (76.0 to 76.6\u00a0%) (1 s)."
+        "The run: clean accuracy hardly changed from 76.0 to 76.6\u00a0% (1 s)."
     )
+    worse = {"before": noise, "after": result["before"]}
+    assert tone_colour(rows_of(worse)[1]) == "warning"  # a loss is never taken for chance
     nothing = {"method": "mmcl", "seconds": 5, "before": None, "after": None}
     assert summary(nothing) == "MMCL only finished; nothing was measured before and after (5 s)."
     assert suggested_name(result_of(Path("cleaned.safetensors"))) == "poisoned-cleaned.safetensors"

@@ -17,7 +17,7 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.speed import StepSpeed
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.events import Control, Done, Event, Progress, from_json, to_json
-from ml_core.jobs import worker
+from ml_core.jobs import folder_lock, worker
 from ml_core.jobs.folder_lock import at_work, lock_folder
 from ml_core.jobs.overall import Overall, Plan, PlannedStage
 from ml_core.jobs.runner import run_job
@@ -184,7 +184,8 @@ def test_an_estimate_writes_nothing(kind, make, tmp_path):
 
 
 @pytest.mark.parametrize("kind", [kind for kind, job in JOBS.items() if job.folder])
-def test_a_folder_that_is_in_use_is_left_alone(kind, make):
+def test_a_folder_that_is_in_use_is_left_alone(kind, make, monkeypatch):
+    monkeypatch.setattr(folder_lock, "_PATIENCE_SECONDS", 0.1)
     spec = make(kind)
     folder = folder_of(spec)
     lock = lock_folder(folder)
