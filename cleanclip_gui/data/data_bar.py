@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu, QPushButton, QToolButton, QWidget
 
 from cleanclip_gui import theme
@@ -46,6 +47,12 @@ def parse_templates(text: str) -> tuple[tuple[str, ...], str]:
         if line.strip() and "{}" not in line:
             return templates, f"Line {number} has no {{}} for the class name."
     return templates, "" if templates else "Write at least one template, such as: a photo of a {}."
+
+
+def _tick(menu: QMenu, action: QAction, what: object, in_use: Callable[[], object]) -> None:
+    """Tick a line of a menu while what it stands for is in use."""
+    action.setCheckable(True)
+    menu.aboutToShow.connect(lambda: action.setChecked(in_use() == what))
 
 
 class LinesDialog(ClosingDialog):
@@ -332,7 +339,9 @@ class DataBar(QWidget):
     def _images_menu(self, actions: Actions) -> QMenu:
         menu = QMenu(self)
         for split, text in DEMO_SPLITS:
-            menu.addAction(text, partial(self.load, ImageSpec(kind="demo", split=split), "demo"))
+            spec = ImageSpec(kind="demo", split=split)
+            action = menu.addAction(text, partial(self.load, spec, "demo"))
+            _tick(menu, action, spec, lambda: self._spec)
         menu.addSeparator()
         for name in ("file.images_folder", "file.images_table", "file.images_file"):
             menu.addAction(actions[name])
@@ -343,7 +352,8 @@ class DataBar(QWidget):
     def _labels_menu(self, actions: Actions) -> QMenu:
         menu = QMenu(self)
         for name in label_sets():
-            menu.addAction(name, partial(self.set_label_set, name))
+            action = menu.addAction(name, partial(self.set_label_set, name))
+            _tick(menu, action, name, lambda: self._session.label_set)
         menu.addSeparator()
         menu.addAction(actions["file.labels"])
         menu.addAction(actions["file.classes"])

@@ -77,11 +77,9 @@ class ScanReference(QWidget):
     def __init__(
         self,
         prompts: Prompts,
-        parent: QWidget | None = None,
-        *,
         new_dialog: Callable[..., HubDialog] = HubDialog,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._prompts, self._new_dialog = prompts, new_dialog
         self._paths = {TWIN: "", STUDIO: "", CLEAN: "", PARENT: ""}
         self._repository = ""
@@ -226,26 +224,17 @@ class ScanSetup(QWidget):
 
     Parameters
     ----------
-    prompts
-        Ask for files.
+    reference
+        Chooses what is compared with.
     acts
-        Stand below the reference: Start, and what it means.
-    new_dialog
-        Makes the dialog that fetches a repository.
+        Stand below it: Start, and what it means.
     """
 
     changed = Signal()
 
-    def __init__(
-        self,
-        prompts: Prompts,
-        acts: QWidget,
-        parent: QWidget | None = None,
-        *,
-        new_dialog: Callable[..., HubDialog] = HubDialog,
-    ) -> None:
-        super().__init__(parent, accessibleName="Set-up of the scan")
-        self.reference = ScanReference(prompts, new_dialog=new_dialog)
+    def __init__(self, reference: ScanReference, acts: QWidget) -> None:
+        super().__init__(accessibleName="Set-up of the scan")
+        self.reference = reference
         self.stages: dict[Stage, QCheckBox] = {}
         self.form = Form(ScanSpec, "starts", "search", "held_out", "seed", width=144, aligned=True)
         self.form.changed.connect(self._on_changed)

@@ -22,7 +22,7 @@ from cleanclip_gui.scan.live_view import HELP, LiveView, stage_title
 from cleanclip_gui.scan.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.scan.result_view import ResultView
 from cleanclip_gui.scan.scanning import Estimating, LiveScan, Scanning, estimate_folder, scans_dir
-from cleanclip_gui.scan.setup import NONE, OWN, ScanSetup
+from cleanclip_gui.scan.setup import NONE, OWN, ScanReference, ScanSetup
 from cleanclip_gui.scan.stamping import Stamped, Stamping
 from cleanclip_gui.scan.tables import csv_rows
 from cleanclip_gui.session.records import JobState, RunProgress, is_live
@@ -112,13 +112,11 @@ class ScanStation(Page):
     def __init__(self, context: Context, parent: QWidget | None = None) -> None:
         super().__init__(context, parent)
         self.acts = QWidget()  # Start, and what it means
-        self.setup = ScanSetup(
+        reference = ScanReference(
             context.prompts,
-            self.acts,
-            new_dialog=lambda *about, **kind: HubDialog(
-                *about, allowed=context.settings.value.hub, **kind
-            ),
+            lambda *about, **kind: HubDialog(*about, allowed=context.settings.value.hub, **kind),
         )
+        self.setup = ScanSetup(reference, self.acts)
         self.scanning = Scanning(context.new_runner, context.waiting_child, self)
         self.estimating = Estimating(context.new_runner, self)
         self.stamping = Stamping(context.session, context.inference, self)

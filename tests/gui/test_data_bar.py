@@ -65,6 +65,12 @@ def asked_for(bar, qtbot, path):
     return dialog
 
 
+def ticked(button):
+    """The lines of a menu that are in use."""
+    button.menu().aboutToShow.emit()
+    return [action.text() for action in button.menu().actions() if action.isChecked()]
+
+
 def test_a_published_set_brings_its_classes_and_one_can_go_back(bar, qtbot, tmp_path):
     folder = tmp_path / "first"
     for name in ("dog", "cat"):
@@ -75,6 +81,8 @@ def test_a_published_set_brings_its_classes_and_one_can_go_back(bar, qtbot, tmp_
     assert plain.state.text() == "2 labels, every one matches a class."
     plain.ok.click()
     qtbot.waitUntil(lambda: bar.session.images is not None)
+    assert ticked(bar.labels) == ["demo"]
+    assert ticked(bar.images) == []
     assert not next(c for c in bar.commands() if c.id == "file.images_back").is_enabled()
 
     dialog = asked_for(bar, qtbot, cifar(tmp_path / "cifar-10-batches-bin"))
@@ -101,6 +109,10 @@ def test_a_published_set_brings_its_classes_and_one_can_go_back(bar, qtbot, tmp_
     assert "dog" in bar.session.images.class_names
     bar.go_back()  # and again forward
     qtbot.waitUntil(lambda: bar.session.images.n == 20)
+    assert ticked(bar.labels) == []
+    bar.images.menu().actions()[1].trigger()
+    qtbot.waitUntil(lambda: bar.session.images.n > 20)
+    assert (ticked(bar.images), ticked(bar.labels)) == (["Demo: validation images"], ["demo"])
 
 
 def test_one_file_is_a_set(bar, qtbot, tmp_path):
