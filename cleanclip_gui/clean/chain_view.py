@@ -8,7 +8,6 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.clean.proof import ReboundView
 from cleanclip_gui.widgets.controls import Label, Note, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
@@ -18,6 +17,7 @@ from cleanclip_gui.widgets.step_row import StepLook, StepRow
 from cleanclip_gui.widgets.text import plain, unbroken
 from ml_core.events import Event, Finding, Metric
 from ml_core.jobs.auto import TITLE, AutoStep, Outcome, StepStatus
+from ml_core.jobs.chain_folder import Chain
 from ml_core.jobs.proofs import ReboundSpec
 
 _STATES: dict[StepStatus, StepLook] = {
@@ -35,6 +35,7 @@ _ANSWERS: dict[Outcome, tuple[str, str]] = {  # and the card's tone
 }
 
 
+_WITH_PAGE = {("scan", "finished"), ("clean", "finished"), ("clean", "stopped")}
 _PROOFS: dict[bool | None, tuple[str, str]] = {  # where the scan finds nothing
     True: ("the scan finds nothing, but the backdoor comes back", "danger"),
     None: ("the scan finds nothing; whether the backdoor comes back is not tested", "caution"),
@@ -119,9 +120,10 @@ class ChainView(QWidget):
 def _show_step(line: StepRow, step: AutoStep, *, at_work: bool) -> None:
     """Show how a step stands; one that was cut off with its chain is stopped."""
     is_cut_off = step.status == "running" and not at_work
-    has_page = step.kind in ("scan", "clean")  # a test stands on the page of its round
+    # A test stands on the page of its round.
+    has_page = (step.kind, step.status) in _WITH_PAGE
     line.show_step(
         step.title, _STATES["stopped" if is_cut_off else step.status],
         f"{step.why} {step.sentence}".strip(), seconds=step.seconds,
-        can_show=has_page and step.status == "finished",
+        can_show=has_page,
     )  # fmt: skip

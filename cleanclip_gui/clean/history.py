@@ -13,13 +13,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from cleanclip_gui.clean.chain import is_chain
 from cleanclip_gui.jobs.run_names import read_name, run_name
 from ml_core.cleaning.catalogue import offered
 from ml_core.cleaning.tradeoff import Head, Point, points
 from ml_core.data.labels import is_built_in
 from ml_core.data.specs import PathText
 from ml_core.events import Done, Event, Metric, Saved, from_json
+from ml_core.jobs.chain_folder import is_chain
 from ml_core.jobs.cluster import JOB_FILE
 from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.journal import journal_lines, read_events, read_json

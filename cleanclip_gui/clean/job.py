@@ -11,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.jobs.run_names import run_number
 from cleanclip_gui.session import ImagesState, Session
 from cleanclip_gui.widgets.text import plain
@@ -25,6 +24,7 @@ from ml_core.detection.scan.records import read_scan
 from ml_core.figures import distinct
 from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.auto.choice import choice, is_found
+from ml_core.jobs.chain_folder import Chain
 from ml_core.jobs.demo import for_demo, twin_for
 from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
@@ -139,12 +139,13 @@ def scan_on_show(session: Session) -> str:
     one stands in for it.
     """
     job, facts, images = session.jobs.get("scan"), session.checkpoint, session.images
-    if job is None or job.status != "finished" or facts is None or images is None:
+    if job is None or facts is None or images is None:
         return ""
     classes = tuple(distinct(images.class_names))
     chosen = facts.inspection.sha256, classes, session.scan_reference or None
     newest = None if session.answer is None else session.answer.scan
-    folders = (job.folder, "" if newest is None else newest.folder)
+    shown = job.folder if job.status == "finished" else ""
+    folders = (shown, "" if newest is None else newest.folder)
     return next((folder for folder in folders if _scanned(folder)[:3] == chosen), "")
 
 

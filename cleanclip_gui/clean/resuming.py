@@ -9,7 +9,6 @@ from pathlib import Path
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.clean.chain import Chain, is_chain, read_chain
 from cleanclip_gui.clean.history import (
     SavedRun,
     can_resume,
@@ -26,6 +25,7 @@ from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.prompts import failing
 from ml_core.jobs.audit import AUDIT_FILE
+from ml_core.jobs.chain_folder import Chain, is_chain, read_chain
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger

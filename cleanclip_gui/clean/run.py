@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from PySide6.QtCore import QObject, Signal
 
-from cleanclip_gui.clean.chain import CHAIN_SPEC, Chain, is_chain, read_chain
 from cleanclip_gui.clean.history import PastRun, SavedRun, can_resume, read_run, run_metrics
 from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.result import is_source, where_open
@@ -28,6 +27,7 @@ from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, pl
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Finding, Metric, Progress, Saved
 from ml_core.jobs.auto import AUTO_FILE, TITLE, AutoStep, scan_of
+from ml_core.jobs.chain_folder import CHAIN_SPEC, Chain, is_chain, read_chain
 from ml_core.jobs.overall import Overall, cleaning_plan, estimate_plan, planned_scan
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec
 from ml_core.paths import cache_dir
@@ -382,6 +382,7 @@ class CleaningRun(QObject):
         run = self.newest = self._chain_run(chain)
         run.status = "finished" if chain.is_whole else "interrupted"
         if not chain.is_whole:
+            self._take_round(run, chain)
             run.trouble = Trouble(f"{TITLE} was interrupted. {_CHAIN_GOES_ON}", can_resume=True)
         self._show(run)
         self._read_metrics(run)
@@ -665,16 +666,9 @@ class CleaningRun(QObject):
         """Show the best round of a chain, or why it has none."""
         run.status = ending(last)
         with suppress(InputError):  # then what was told on its way is on show
-            record, newest = read_chain(chain.folder), chain.round_folder
-            chain.steps, chain.result = record.steps or chain.steps, record.result
-            begun = (
-                newest if last.status != "finished" else chain.folder
-            )  # stopped, and gone on with
-            past = read_run(chain.best or begun)
-            if past.result:
-                best = self._shown_run(past.folder, past.spec)
-                run.folder, run.recipe, run.asked = best.folder, best.recipe, best.asked
-                self._keep_result(run, {"seconds": 0.0, **past.result})
+            record, cut_off = read_chain(chain.folder), filter(None, (chain.running,))
+            chain.steps, chain.result = (*record.steps, *cut_off) or chain.steps, record.result
+        self._take_round(run, chain)
         if last.status != "finished":
             failed = last.status == "failed"
             sentence = last.error if failed else f"“{TITLE}” was {ENDS[run.status].lower()}."
@@ -683,6 +677,16 @@ class CleaningRun(QObject):
         if run is self.on_show:
             self.opened.emit()
             self._read_metrics(run)
+
+    def _take_round(self, run: ShownRun, chain: Chain) -> None:
+        """Show the best round of a chain, or of one that goes on what a stop saved."""
+        begun = chain.folder if chain.is_whole else chain.round_folder
+        with suppress(InputError):  # there is none, or its folder was deleted
+            past = read_run(chain.best or begun)
+            if past.result:
+                best = self._shown_run(past.folder, past.spec)
+                run.folder, run.recipe, run.asked = best.folder, best.recipe, best.asked
+                self._keep_result(run, {"seconds": 0.0, **past.result})
 
     def _show_estimate(self, last: Done) -> None:
         """Keep what the measured steps mean for the whole run."""

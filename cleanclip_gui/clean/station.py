@@ -17,7 +17,6 @@ from PySide6.QtWidgets import QApplication, QPushButton, QStackedWidget, QTabBar
 from cleanclip_gui import theme
 from cleanclip_gui.clean.audit.dialog import AuditDialogs, same_pairs
 from cleanclip_gui.clean.before_after import BeforeAfter
-from cleanclip_gui.clean.chain import Chain
 from cleanclip_gui.clean.chain_view import ChainView
 from cleanclip_gui.clean.charts.charts import CleaningCharts
 from cleanclip_gui.clean.history import SavedRun, read_run
@@ -60,7 +59,7 @@ from ml_core.data.specs import PairSpec
 from ml_core.detection.scan.records import read_scan
 from ml_core.events import Done
 from ml_core.jobs.auto import AutoSpec, AutoStep
-from ml_core.jobs.chain import stopped_by_hand
+from ml_core.jobs.chain_folder import Chain
 from ml_core.jobs.journal import digest_of
 from ml_core.jobs.rates import refusal
 from ml_core.jobs.scan import SCAN_FILE
@@ -360,8 +359,8 @@ class CleanStation(Page):
         if saved["pairs"] or saved["labelled"]:
             self.data.show_specs(saved["pairs"], saved["labelled"])
         elif saved["checkpoint"]:
+            self.data.show_specs(None, None)
             self.data.path.clear()
-            self.data.exclude.clear()
 
     def is_busy(self) -> bool:
         """Whether this station is at work, for a run, an estimate or a test."""
@@ -636,7 +635,7 @@ class CleanStation(Page):
             self.trouble_text.setText(plain(trouble.sentence))
             theme.set_property(self.trouble_card, "tone", "danger" if failed else "info")
             self.resume_button.setText("Resume" if trouble.can_resume else "Start again")
-            self.keep_button.setVisible(run.chain is not None and stopped_by_hand(run.result))
+            self.keep_button.setVisible(run.chain is not None and run.chain.was_stopped)
             self.halve_button.setVisible(trouble.may_lack_memory)
             self.details_button.setVisible(failed)
         self._show_chain()

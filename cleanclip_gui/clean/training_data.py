@@ -58,7 +58,8 @@ class TrainingData(QWidget):
         super().__init__()
         Drops(self, self._takes, self._drop)
         self._prompts = prompts
-        self._uses_pairs, self._of_demo = True, True
+        self._uses_pairs = True
+        self._of_demo: bool | None = True  # None: to be chosen anew
         self.demo = QRadioButton("Clean pairs of the demo")
         self.table = QRadioButton("Own pairs")
         self.folder = QRadioButton("Own folder (one per class, or a set)")
@@ -227,6 +228,7 @@ class TrainingData(QWidget):
 
     def show_specs(self, pairs: PairSpec | None, images: ImageSpec | None) -> None:
         """Show what a job trains on; a kind of data that is None is not asked for."""
+        self._of_demo = None
         self.set_uses_pairs(images is None)
         self.of_pairs.setChecked(images is None)
         used = pairs or images

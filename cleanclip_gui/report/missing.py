@@ -88,14 +88,12 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
         )  # fmt: skip
     scanned = {part.cleaned for part in chosen if part.kind == "scan"}
     for run in runs:
+        named = f" ({run.title}, {run.when})" if len(runs) > 1 else ""
         if run.has_cleaned and run.cleaned not in scanned:
-            yield Missing(
-                "What the same scan finds in the cleaned checkpoint.", "Scan again",
-                "scan.cleaned", run.folder,
-            )  # fmt: skip
+            sentence = f"What a scan finds in the cleaned checkpoint{named}."
+            yield Missing(sentence, "Scan again", "scan.cleaned", run.folder)
         for file, sentence, button, command in _PROOFS:
             if file not in run.proofs:
-                named = f" ({run.title}, {run.when})" if len(runs) > 1 else ""
                 yield Missing(f"{sentence.removesuffix('.')}{named}.", button, command, run.folder)
 
 

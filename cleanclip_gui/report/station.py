@@ -498,8 +498,11 @@ class ReportStation(Page):
             run = self.session.run
             if run is None or Path(run.output_dir) != gap.run:
                 self.shell.open("run", str(gap.run))
-            self.shell.station_wanted.emit("clean")
+            self.shell.station_wanted.emit(gap.command.partition(".")[0])
             self.context.actions.refresh()
+            run = self.session.run
+            if run is None or Path(run.output_dir) != gap.run:
+                return  # another one is at work, or it cannot be read: which is said
         if gap.command in self.context.actions.by_id:
             self.context.actions.run(gap.command)
 

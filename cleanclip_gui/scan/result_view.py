@@ -72,15 +72,15 @@ class ScanVerdict(QFrame):
             spacing=theme.SPACE_L,
         )  # fmt: skip
 
-    def show_scan(self, scan: Scan) -> None:
-        """Show what a scan says."""
+    def show_scan(self, scan: Scan, of: str) -> None:
+        """Show what a scan says; ``of`` goes before it."""
         judgement = scan.judgement
         icon, tone, role = LOOKS[judgement.verdict]
         self._picture.show_icon(icon, _COLOURS.get(judgement.verdict, "text"))
         theme.set_property(self, "tone", tone)
         theme.set_property(self.title, "role", role)
         self.title.setFont(look.sized(self.font(), 1.6, bold=True))
-        self.title.setText(plain(judgement.title, 200))
+        self.title.setText(of + plain(judgement.title, 200))
         figure = figure_text(scan) if judgement.verdict == "found" else ""
         _set_lines(self.figure, (figure,) if figure else judgement.reasons[:1])
         _set_lines(self.of_clean, (scan.of_clean.sentence,) if scan.of_clean else ())
@@ -321,7 +321,7 @@ class ResultView(QWidget):
         )  # fmt: skip
         self.map.pointed.connect(self.pointed.setText)
 
-    def show_scan(self, scan: Scan, patches: Sequence[NDArray[np.float32]]) -> None:
+    def show_scan(self, scan: Scan, patches: Sequence[NDArray[np.float32]], of: str = "") -> None:
         """Show a result.
 
         Parameters
@@ -330,10 +330,12 @@ class ResultView(QWidget):
             What was measured.
         patches
             Of each round, float32 [K, p, p, 3]; empty where they cannot be read.
+        of
+            Which file it is about, before the headline; empty where that goes without saying.
         """
         self.scan = scan
         stages = scan.stages
-        self.verdict.show_scan(scan)
+        self.verdict.show_scan(scan, of)
         _set_lines(self.reasons, scan.judgement.reasons)
         self.searched.show_list(scan.judgement.searched)
         self.not_searched.show_list(scan.judgement.not_searched)

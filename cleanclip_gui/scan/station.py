@@ -147,9 +147,9 @@ class ScanStation(Page):
             Command(
                 "scan.cleaned", "Scan the clea&ned copy", "&Scan",
                 partial(self.start, cleaned=True),
-                "Search what the run on show in Clean made, in the same way.", "redo", "", 0,
-                lambda: self._can_start() and self._cleaned() is not None,
-                needs="Needs a finished run in Clean, and all that a scan needs.",
+                "Search the cleaned checkpoint of the run that Clean shows, with these settings.",
+                "redo", "", 0, lambda: self._can_start() and self._cleaned() is not None,
+                needs="Needs all that a scan needs, and in Clean a run of the open checkpoint.",
             ),
             Command(
                 "scan.estimate", "Esti&mate the scan", "&Scan", self.estimate,
@@ -234,6 +234,8 @@ class ScanStation(Page):
             self.shell.station_wanted.emit(self.id)
             with failing(self.shell.failed, "Could not start the scan"):
                 made = self._cleaned() if cleaned else None
+                if cleaned and made is None:
+                    raise InputError("The cleaned checkpoint is gone; run the cleaning again.")
                 self._begin(self.setup.spec(self.session, self.context.device.wanted, made))
 
     def _begin(self, spec: ScanSpec) -> None:
@@ -358,7 +360,9 @@ class ScanStation(Page):
                 ).titled("Could not use the trigger")
             )
             return
-        self.shell.open("role", "suspect")
+        scan, held = self._shown_scan(), self.session.cleaned
+        scanned, cleaned = scan and scan.suspect.sha256, held and held.inspection.sha256
+        self.shell.open("role", "cleaned" if scanned and scanned == cleaned else "suspect")
         self.shell.open("trigger", trigger, target)
         self.shell.station_wanted.emit(station)
 
@@ -570,7 +574,9 @@ class ScanStation(Page):
             except InputError as error:
                 failed, last = True, replace(last, error=error.sentence)
         if last.status != "finished" or failed:
-            words = "The scan was cancelled; the next one with these settings goes on from there."
+            words = (
+                "The scan was cancelled; started again with these settings, it goes on from there."
+            )
             self._show_end(last.error if failed else words, error=failed)
             self._show_page(READY)
             status: Literal["failed", "cancelled"] = "failed" if failed else "cancelled"
@@ -608,7 +614,9 @@ class ScanStation(Page):
             sentence = error.sentence if isinstance(error, InputError) else str(error.strerror)
             self.shell.logged.emit(sentence)
         self._show_end("")
-        self.result.show_scan(scan, patches)
+        made = self._cleaned()
+        of_cleaned = made is not None and made[1] == scan.suspect.sha256
+        self.result.show_scan(scan, patches, "Cleaned copy: " if of_cleaned else "")
         for button in (self.try_button, self.clean_button):
             button.setVisible(self._trigger is not None)
         self.compare_button.setVisible(scan.reference is None)
@@ -659,14 +667,16 @@ class ScanStation(Page):
         """List earlier scans of the open checkpoint, or of all checkpoints if none is open."""
         facts = self.session.checkpoint
         digest = "" if facts is None else facts.inspection.sha256
+        made = self._cleaned() or ("", "")
         self.earlier.clear()
         of_it = [
             past
             for past in self.context.settings.results(self.id)
-            if not digest or past.sha256 == digest
+            if not digest or past.sha256 in (digest, made[1] or digest)
         ][:_MOST_SHOWN]
         for past in of_it:
-            item = QListWidgetItem(earlier_text(past))
+            whose = " · cleaned copy" if digest not in ("", past.sha256) else ""
+            item = QListWidgetItem(earlier_text(past) + whose)
             item.setData(Qt.ItemDataRole.UserRole, past.folder)
             item.setToolTip(plain(past.folder, 300))
             item.setSizeHint(QSize(0, theme.px(_ITEM)))  # as wide as the list, and no wider

@@ -44,6 +44,12 @@ class AnswerKeeper:
         tone: Tone
         if cleaned is not None:
             before, after = cleaned
+            run = self._session.run
+            made = None if run is None else run.result.get("checkpoint_sha256")
+            again = self._settings.last_result("scan", made)
+            if again is not None and again.verdict in ("found", "suspicious"):
+                words, tone = f"Cleaned copy: {again.answer}", _TONES[again.verdict]
+                return Answer(words, tone, "scan", again, measured)
             words = f"Cleaned copy: ASR {percent(before, unit='')} → {percent(after)}"
             tone = "info" if after <= NATURAL_RATE else "caution"
             return Answer(words, tone, "clean", scan, measured)

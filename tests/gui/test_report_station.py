@@ -338,11 +338,18 @@ def test_what_is_missing_follows_what_there_is(session, tmp_path):
     assert "report.measure" not in commands(*others, plain_run, after)
     proven = replace(plain_run, with_trigger=True, proofs=(REBOUND_FILE, HOLDOUTS_FILE))
     assert commands(*others, proven) == ["scan.cleaned"]
+    twice = missing(session, (*others, proven, replace(proven, title="#2", cleaned="d")))
+    assert len({gap.sentence for gap in twice}) == 2
     assert commands(*others, proven, replace(searched, cleaned="c")) == []
     assert commands(*others, run) == ["clean.rebound", "clean.holdouts"]
     assert commands(*others, replace(run, proofs=(REBOUND_FILE, HOLDOUTS_FILE))) == []
     session.images = None
     assert commands()[0] == "file.images_folder"
+
+
+def show_run(session, path):
+    """What Clean does when it is asked to show a run."""
+    session.run = RunState(path, "cleanclip", "finished")
 
 
 def test_a_button_gets_what_is_missing_and_follows_its_command(station, qtbot, tmp_path):
@@ -365,6 +372,10 @@ def test_a_button_gets_what_is_missing_and_follows_its_command(station, qtbot, t
     able[0] = True
     station.shell.commands_changed.emit()
     assert button("Scan").isEnabled()
+    button("Rebound test").click()
+    assert begun == []  # Clean is busy with another one, say, and shows that
+    station.shell.takes("run", functools.partial(show_run, station.session))
+    station.runs.clear()
     button("Rebound test").click()
     assert begun == [[str(run)]]  # it was shown first
     station.session.run = RunState(str(run), "cleanclip", "finished")

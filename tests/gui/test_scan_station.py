@@ -232,6 +232,7 @@ def test_a_reference_named_elsewhere_is_offered_first_and_the_file_itself_never(
 
 def test_what_a_run_made_of_the_open_checkpoint_is_scanned_in_the_same_way(station, tmp_path):
     session, act = station.session, station.context.actions["scan.cleaned"]
+    Answers(yes=True).take_over(station.context.prompts)
     own = begin(station)
     own.ended.emit(Done("cancelled"))
     result = {"checkpoint": str(tmp_path / "cleaned.safetensors"), "checkpoint_sha256": "c" * 64}
@@ -248,7 +249,17 @@ def test_what_a_run_made_of_the_open_checkpoint_is_scanned_in_the_same_way(stati
     same = {"checkpoint": before.checkpoint, "output_dir": before.output_dir}
     assert spec.model_copy(update={**same, "label_set": before.label_set}) == before
     runner.ended.emit(_UNFIT)
-    assert station.scanning.spec.checkpoint == result["checkpoint"]  # also anyway
+    again = station.scanning.spec
+    assert station.scanning.is_running
+    assert (again.checkpoint, again.anyway) == (result["checkpoint"], True)
+    station.scanning.runner.ended.emit(Done("cancelled"))
+    folder = write_scan(tmp_path / "again", scan("nothing", sha256="c" * 64))
+    station.open_folder(folder)
+    assert station.result.verdict.title.text().startswith("Cleaned copy: Nothing found")
+    assert [station.earlier.item(0).text()[-12:]] == ["cleaned copy"]
+    Path(result["checkpoint"]).unlink()
+    station.start(cleaned=True)
+    assert "is gone" in station.failures[-1].sentence
 
 
 _UNFIT = Done(

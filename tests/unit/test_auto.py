@@ -20,13 +20,13 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.overlays import FREQUENCIES
 from ml_core.detection.scan.records import PATCHES_FILE, Scan, Verdict
 from ml_core.detection.scan.working import working_triggers
-from ml_core.events import Control, Done, Event, Finding, Metric
+from ml_core.events import Control, Done, Event, Finding, Metric, Saved
 from ml_core.jobs.auto import AutoResult, AutoSpec
 from ml_core.jobs.auto.choice import Round, best_round, choice
 from ml_core.jobs.auto.words import sentences
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan import SCAN_SPEC, ScanSpec
-from ml_core.jobs.specs import read_spec, read_spec_file, write_spec_file
+from ml_core.jobs.specs import RESULT_FILE, read_spec, read_spec_file, write_spec_file
 from ml_core.reading import examine
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger, badnets_patch, load_trigger, save_trigger
@@ -258,9 +258,41 @@ def test_a_round_that_was_stopped_can_be_kept_as_it_is(spec, say):
     assert [(step.kind, step.status) for step in result.steps[:3]] == [
         ("scan", "finished"), ("clean", "stopped"), ("scan", "finished"),
     ]  # fmt: skip
+    assert result.steps[1].sentence.endswith("is kept as it was.")
     assert (result.best, result.outcome) == ("round-1", "nothing_found")
     assert result.comes_back is not None
     assert cleaned.read_bytes() == weights
+
+
+def test_a_round_that_was_kept_stays_so_when_a_later_one_goes_on(spec, say):
+    say("found", "found", "nothing")
+    for keep in (False, True):
+        control = Control()
+        for event in run_job(spec.model_copy(update={"keep_stopped": keep}), control):
+            if isinstance(event, Metric) and "loss" in event.values:
+                control.stop()
+    assert event.status == "stopped"
+    cleaned = Path(spec.base.output_dir) / "round-1" / "cleaned.safetensors"
+    weights, times = cleaned.read_bytes(), cleaned.stat().st_mtime_ns
+    result = result_of(finished(spec))
+    assert [(step.kind, step.status) for step in result.steps[:5]] == [
+        ("scan", "finished"), ("clean", "stopped"), ("scan", "finished"),
+        ("clean", "finished"), ("scan", "finished"),
+    ]  # fmt: skip
+    assert (cleaned.read_bytes(), cleaned.stat().st_mtime_ns) == (weights, times)
+
+
+def test_what_a_stop_saved_does_not_outlive_its_weights(spec, say):
+    say("found", "nothing")
+    result = Path(spec.base.output_dir) / "round-1" / RESULT_FILE
+    for until in (Metric, Saved):
+        control = Control()
+        for event in run_job(spec, control):
+            if isinstance(event, until) and (until is Metric or event.what == "checkpoint"):
+                (control.stop if until is Metric else control.cancel)()
+        assert result.exists() == (until is Metric)
+    kept = result_of(finished(spec.model_copy(update={"keep_stopped": True})))
+    assert (kept.steps[1].status, kept.outcome) == ("finished", "nothing_found")
 
 
 def test_what_fails_is_a_step_that_says_why_and_the_rest_goes_on(spec, say):

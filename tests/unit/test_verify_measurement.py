@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,7 @@ def test_a_place_in_the_record_is_not_followed(bundle: Path, photos: Path) -> No
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_checkpoint_in_the_bundle_is_used_unless_one_is_given(bundle, photos, packed):
+def test_a_checkpoint_in_the_bundle_is_used(bundle, photos, tmp_path, monkeypatch, packed):
     def change(value: Any) -> None:
         value["checkpoints"]["suspect"]["file"] = inside
 
@@ -188,9 +189,17 @@ def test_a_checkpoint_in_the_bundle_is_used_unless_one_is_given(bundle, photos, 
     shutil.copyfile(POISONED, bundle / inside)
     change_record(bundle, change)
     path = Path(shutil.make_archive(str(bundle), "zip", bundle)) if packed else bundle
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     checks, result = verified(path, checkpoints=(), images={"": str(photos)}, sample=None)
     assert result["exit"] == 0
     assert any(f"{N} of {N} pictures get the same" in one for one in of(checks, 3, "holds"))
+    assert not list(scratch.iterdir())
+    scratch.rmdir()  # and where nothing can be unpacked
+    checks, _ = verified(path, checkpoints=(), images={"": str(photos)}, sample=None)
+    assert bool([one for one in of(checks, 2, "not checked") if "unpacked" in one]) == packed
+    assert bool(of(checks, 3, "not checked")) == packed
 
 
 def test_a_bundle_that_changes_meanwhile(bundle: Path, photos: Path) -> None:

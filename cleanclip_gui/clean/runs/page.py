@@ -13,7 +13,6 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QLineEdit, QMenu, QPushButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.chain import is_chain
 from cleanclip_gui.clean.charts.charts import Chart
 from cleanclip_gui.clean.charts.parts import MOST, SYMBOLS, SeriesStyle, free_mark, letter
 from cleanclip_gui.clean.history import (
@@ -47,6 +46,7 @@ from cleanclip_gui.widgets.prompts import Prompts, failing, show_on_desktop
 from cleanclip_gui.widgets.text import percent, plain
 from ml_core.cleaning.tradeoff import Head, Point
 from ml_core.events import Event, Metric, Saved
+from ml_core.jobs.chain_folder import is_chain
 from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.specs import CleanSpec, as_measured, halved
 from ml_core.reading.errors import InputError

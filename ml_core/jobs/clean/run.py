@@ -304,6 +304,7 @@ class _Opened:
         """Write the cleaned weights, and the head if any."""
         made = {"total_steps": outcome.total_steps, "precision": outcome.speed.precision}
         paths = self._folder / CLEANED_FILE, self._folder / HEAD_FILE
+        (self._folder / RESULT_FILE).unlink(missing_ok=True)  # of a stop: of other weights
         self._save(self._provenance(outcome.step, **made), paths[0], outcome.head, paths[1])
         for path in paths[: 1 if outcome.head is None else 2]:
             yield Saved(str(path), "checkpoint", outcome.step)

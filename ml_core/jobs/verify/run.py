@@ -6,6 +6,7 @@ Levels 0 and 1 run in a confined process and need no torch; it is loaded for lev
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,6 @@ from ml_core.jobs.verify import VerifySpec
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.examine import examine
 from ml_core.reading.inspection import part_of
-from ml_core.reading.json_file import short
 from ml_core.reports.bundle_files import Bundle
 from ml_core.reports.open_bundle import BundleReader, open_bundle
 from ml_core.reports.record import SIGNATURE_FILE, CheckpointFacts
@@ -110,26 +110,27 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
             yield step
     if not readable:
         return
-    with open_bundle(path) as reader, TemporaryDirectory(prefix="cleanclip-") as scratch:
+    with open_bundle(path) as reader:
         reader.expect(hashes.digests)  # what was checked is what is used
         yield signature_of(reader, keys, required=spec.key is not None)
         bundle = Bundle(reader)
         yield from check_pdf(bundle, path, lambda: control.cancelled)
-        yield from _checkpoints(bundle, spec, here, control, Path(scratch))
-        if _some_images(bundle, spec, here):
-            from ml_core.jobs.verify.repredict import answers_again
-
-            yield from answers_again(bundle, spec, here, control)
-        else:
+        yield from _checkpoints(bundle, spec, here, control)
+        if not _some_images(bundle, spec, here):
             yield from _without_images(bundle)
+            return
+        from ml_core.jobs.verify.repredict import answers_again
+
+        with ExitStack() as stack:
+            if not path.is_dir():
+                yield from _unpacked(bundle, path, here, control, stack)
+            yield from answers_again(bundle, spec, here, control)
 
 
-def _checkpoints(
-    bundle: Bundle, spec: VerifySpec, here: AtHand, control: Control, scratch: Path
-) -> Checking:
+def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Control) -> Checking:
     """Level 2: check that the given files are those that the record is about.
 
-    What lies in the bundle is taken where it was not given, out of a zip by way of ``scratch``.
+    What lies in the bundle is taken where it was not given.
     """
     evidence = bundle.evidence
     roles = _roles(evidence.checkpoints)
@@ -161,9 +162,8 @@ def _checkpoints(
                 "no SHA-256 of a checkpoint",
             )  # fmt: skip
         elif facts.sha256 not in here.files:
-            inside = _inside(bundle.reader, Path(spec.bundle), facts, control, scratch)
-            if inside is not None:
-                here.files[facts.sha256] = inside
+            if _lies_in(bundle.reader, facts):
+                here.files[facts.sha256] = Path(spec.bundle) / str(facts.file)
                 continue
             yield Check(
                 2, id_, "not checked", f"{id_} ({facts.name}) was not given.",
@@ -171,27 +171,40 @@ def _checkpoints(
             )  # fmt: skip
 
 
-def _inside(
-    reader: BundleReader, bundle: Path, facts: CheckpointFacts, control: Control, scratch: Path
-) -> Path | None:
-    """A checkpoint that lies in the bundle, where it can be opened; None if none does."""
-    if facts.file is None or not reader.has(facts.file):
-        return None
-    if bundle.is_dir():
-        return bundle / facts.file
-    place = scratch / f"{facts.sha256}{Path(facts.file).suffix}"
-    try:
-        with place.open("wb") as file:
-            for chunk in reader.chunks(facts.file):
-                if control.cancelled:
-                    raise CancelledError
-                file.write(chunk)
-    except OSError as error:
-        raise InputError(
-            f"{short(facts.file)} cannot be unpacked to be opened: {error.strerror}. Make room, or "
-            "give its file."
-        ) from error
-    return place
+def _lies_in(reader: BundleReader, facts: CheckpointFacts) -> bool:
+    """Whether the bundle holds the checkpoint itself, with the SHA-256 of the record."""
+    file = facts.file
+    return file is not None and reader.has(file) and reader.digest(file) == facts.sha256
+
+
+def _unpacked(
+    bundle: Bundle, path: Path, here: AtHand, control: Control, stack: ExitStack
+) -> Checking:
+    """Copy checkpoints that lie in a zip into a temporary folder, where they can be opened.
+
+    Where that cannot be done, the check says so and nothing is measured with them.
+    """
+    for id_, facts in bundle.evidence.checkpoints.items():
+        sha256, file = str(facts.sha256), str(facts.file)
+        if here.files.get(sha256) != path / file:
+            continue
+        try:
+            scratch = stack.enter_context(TemporaryDirectory(prefix="cleanclip-"))
+            place = Path(scratch) / Path(file).name
+            with place.open("wb") as copy:
+                for chunk in bundle.reader.chunks(file):
+                    if control.cancelled:
+                        raise CancelledError
+                    copy.write(chunk)
+            here.files[sha256] = place
+        except OSError as error:
+            del here.files[sha256]
+            yield Check(
+                2, id_, "not checked",
+                f"{id_} lies in the bundle and cannot be unpacked to be opened: {error.strerror}. "
+                "Give its file.",
+                "no room to unpack a checkpoint",
+            )  # fmt: skip
 
 
 def _roles(checkpoints: Mapping[str, CheckpointFacts]) -> dict[str, tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""*Clean it*: the chain of jobs that one button starts, set up and read from its folder. No Qt."""
+"""A chain as it stands: its folder, its steps so far, and what it came to. Torch-free."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep
+from ml_core.jobs.chain import stopped_by_hand
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.overall import Plan, step_plan
-from ml_core.jobs.specs import read_spec_file
+from ml_core.jobs.specs import RESULT_FILE, read_spec_file
 
 CHAIN_SPEC = "auto-spec.json"  # not the name of a single run's job
 
@@ -61,8 +62,14 @@ class Chain:
     @property
     def round_folder(self) -> Path:
         """The folder of the newest round; the chain's before the first one."""
-        rounds = [step.folder for step in self.steps if step.kind == "clean"]
-        return self.folder / rounds[-1] if rounds else self.folder
+        told = [self.folder / step.folder for step in self.steps if step.kind == "clean"]
+        rounds = told or sorted(self.folder.glob("round-*"))  # begun, and cut off
+        return rounds[-1] if rounds else self.folder
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether the newest round was stopped by hand, so that it can be kept as it is."""
+        return not self.is_whole and stopped_by_hand(read_json(self.round_folder / RESULT_FILE))
 
     def take(self, step: AutoStep) -> None:
         """Take in a step that begins or ends; a chain that goes on tells the earlier ones again."""
