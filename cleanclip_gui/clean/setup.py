@@ -230,7 +230,7 @@ class CleanSetup(QWidget):
         there = (session.checkpoint is not None, session.images is not None, trains, is_free)
         few = "" if scanned or session.images is None else session.images.too_few_to_scan
         lacks = few if all(there) else _LACKS[there.index(False)]
-        self.clean_it_lacks.setText(lacks)
+        self.clean_it_lacks.setText(lacks or self.data.lacks)
         return not lacks
 
     def take_recipe(self, path: Path) -> None:

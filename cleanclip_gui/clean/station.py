@@ -382,7 +382,10 @@ class CleanStation(Page):
             self.queue.start_or_add(write_job(spec), spec)
 
     def clean_it(self) -> None:
-        """Start the chain that scans, cleans, scans again and proves."""
+        """Start the chain that scans, cleans, scans again and proves, or lead to what it lacks."""
+        if self.data.lacks:
+            self.data.table.setFocus()
+            return
         with failing(self.shell.failed, "Could not start cleaning"):
             folder = new_folder(self.setup.folder(), "clean-it")
             try:

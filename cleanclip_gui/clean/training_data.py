@@ -176,6 +176,13 @@ class TrainingData(QWidget):
         """Whether there are pairs, though the method in use may take their pictures alone."""
         return self._uses_pairs or self.demo.isChecked()
 
+    @property
+    def lacks(self) -> str:
+        """What is to be chosen before anything can be trained on; empty if something is."""
+        if not self._uses_pairs or self.demo.isChecked() or self.path.path():
+            return ""
+        return "Choose pairs of your own below, or take those of the demo."
+
     def pairs(self) -> PairSpec | None:
         """The pairs to train on; None for a method that takes labelled images.
 

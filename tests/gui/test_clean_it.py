@@ -74,6 +74,13 @@ def test_the_button_takes_what_is_open_and_says_what_is_missing(panel, session, 
     assert not setup.clean_it.isEnabled()
     assert "A job is running" in setup.clean_it_lacks.text()
     runner.end(Done("cancelled"))
+    setup.data.table.setChecked(True)
+    assert "Choose pairs of your own below" in setup.clean_it_lacks.text()
+    setup.clean_it.click()
+    assert setup.data.table.hasFocus()
+    assert panel.run.runner is None
+    setup.data.demo.setChecked(True)
+    assert setup.clean_it_lacks.text() == ""
     assert setup.clean_it.isEnabled()
     session.images = images(40)
     assert "A scan needs 144 pictures" in setup.clean_it_lacks.text()
