@@ -149,7 +149,7 @@ def summary(result: Mapping[str, Any]) -> str:
 def _verb(row: BeforeAfterRow, steady: str, up: str, down: str) -> str:
     points = row.points or 0.0
     if row.is_noise or abs(points) < STEADY_POINTS:
-        return "changed" if row.is_noise else steady
+        return "hardly changed" if row.is_noise else steady
     return up if points > 0 else down
 
 
@@ -158,7 +158,7 @@ def _from_to(row: BeforeAfterRow) -> str:
     before, after = percent(row.before, unit=""), percent(row.after, unit=UNBROKEN)
     if row.points is None or abs(row.points) < STEADY_POINTS:
         return f"at {after}"
-    return f"{'within chance, ' if row.is_noise else ''}from {before} to {after}"
+    return f"from {before} to {after}{' (may be chance)' if row.is_noise else ''}"
 
 
 def spoken(row: BeforeAfterRow) -> str:

@@ -384,6 +384,8 @@ class CleaningRun(QObject):
         if not chain.is_whole:
             self._take_round(run, chain)
             run.trouble = Trouble(f"{TITLE} was interrupted. {_CHAIN_GOES_ON}", can_resume=True)
+        if run.result:
+            self._set_run(run, run.status)
         self._show(run)
         self._read_metrics(run)
         self.changed.emit()
@@ -679,10 +681,10 @@ class CleaningRun(QObject):
             self._read_metrics(run)
 
     def _take_round(self, run: ShownRun, chain: Chain) -> None:
-        """Show the best round of a chain, or of one that goes on what a stop saved."""
-        begun = chain.folder if chain.is_whole else chain.round_folder
+        """Show what a stop has saved of a chain, or its best round."""
+        shown = chain.round_folder if chain.was_stopped else chain.best or chain.folder
         with suppress(InputError):  # there is none, or its folder was deleted
-            past = read_run(chain.best or begun)
+            past = read_run(shown)
             if past.result:
                 best = self._shown_run(past.folder, past.spec)
                 run.folder, run.recipe, run.asked = best.folder, best.recipe, best.asked

@@ -359,8 +359,7 @@ class CleanStation(Page):
         if saved["pairs"] or saved["labelled"]:
             self.data.show_specs(saved["pairs"], saved["labelled"])
         elif saved["checkpoint"]:
-            self.data.show_specs(None, None)
-            self.data.path.clear()
+            self.data.forget()
 
     def is_busy(self) -> bool:
         """Whether this station is at work, for a run, an estimate or a test."""
@@ -384,6 +383,7 @@ class CleanStation(Page):
     def clean_it(self) -> None:
         """Start the chain that scans, cleans, scans again and proves, or lead to what it lacks."""
         if self.data.lacks:
+            self.columns.open_left()
             self.data.table.setFocus()
             return
         with failing(self.shell.failed, "Could not start cleaning"):
@@ -512,7 +512,7 @@ class CleanStation(Page):
         self.resume_button = OnceButton(theme.icon("play", "on_accent"), "Resume")
         self.resume_button.setProperty("primary", True)
         self.keep_button = push_button(
-            "Keep this round and scan it", partial(self.resuming.resume_shown, keep=True),
+            "Keep what was saved and scan it", partial(self.resuming.resume_shown, keep=True),
             tip="Train no further: take what was saved, and go on with the next step.",
         )  # fmt: skip
         self.halve_button = OnceButton("Start again at half the batch")

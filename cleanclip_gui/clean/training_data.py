@@ -233,9 +233,15 @@ class TrainingData(QWidget):
         image, text = self._columns(path)
         return ImageSpec(kind="csv", path=path, image_column=image, label_column=text)
 
+    def forget(self) -> None:
+        """Begin anew: the next checkpoint chooses."""
+        self._of_demo = None
+        self.demo.setChecked(True)
+        for edit in (self.path, self.folder_path, self.exclude, self.pictures):
+            edit.clear()
+
     def show_specs(self, pairs: PairSpec | None, images: ImageSpec | None) -> None:
         """Show what a job trains on; a kind of data that is None is not asked for."""
-        self._of_demo = None
         self.set_uses_pairs(images is None)
         self.of_pairs.setChecked(images is None)
         used = pairs or images

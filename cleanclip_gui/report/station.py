@@ -495,14 +495,12 @@ class ReportStation(Page):
     def _on_missing_wanted(self, gap: Missing) -> None:
         """Do what a line asks for; a run is shown first where its test is asked for."""
         if gap.run is not None:
-            run = self.session.run
-            if run is None or Path(run.output_dir) != gap.run:
-                self.shell.open("run", str(gap.run))
+            self.shell.open("run", str(gap.run))
             self.shell.station_wanted.emit(gap.command.partition(".")[0])
             self.context.actions.refresh()
             run = self.session.run
             if run is None or Path(run.output_dir) != gap.run:
-                return  # another one is at work, or it cannot be read: which is said
+                return  # another one is at work, and on show
         if gap.command in self.context.actions.by_id:
             self.context.actions.run(gap.command)
 

@@ -85,7 +85,7 @@ class ScanVerdict(QFrame):
         _set_lines(self.figure, (figure,) if figure else judgement.reasons[:1])
         _set_lines(self.of_clean, (scan.of_clean.sentence,) if scan.of_clean else ())
         _set_lines(self.warnings, judgement.warnings)
-        self.setAccessibleDescription(plain(f"{judgement.title}. {self.figure.text()}", 600))
+        self.setAccessibleDescription(plain(f"{of}{judgement.title}. {self.figure.text()}", 600))
 
 
 def _set_lines(label: Note, sentences: Sequence[str]) -> None:

@@ -147,9 +147,9 @@ class ScanStation(Page):
             Command(
                 "scan.cleaned", "Scan the clea&ned copy", "&Scan",
                 partial(self.start, cleaned=True),
-                "Search the cleaned checkpoint of the run that Clean shows, with these settings.",
+                "Search the cleaned checkpoint of the run that Clean shows, as Scan is set.",
                 "redo", "", 0, lambda: self._can_start() and self._cleaned() is not None,
-                needs="Needs all that a scan needs, and in Clean a run of the open checkpoint.",
+                needs="Clean this checkpoint first, or show such a run in Clean.",
             ),
             Command(
                 "scan.estimate", "Esti&mate the scan", "&Scan", self.estimate,
@@ -614,9 +614,10 @@ class ScanStation(Page):
             sentence = error.sentence if isinstance(error, InputError) else str(error.strerror)
             self.shell.logged.emit(sentence)
         self._show_end("")
-        made = self._cleaned()
-        of_cleaned = made is not None and made[1] == scan.suspect.sha256
-        self.result.show_scan(scan, patches, "Cleaned copy: " if of_cleaned else "")
+        facts, (_, made) = self.session.checkpoint, self._cleaned() or ("", "")
+        own = "" if facts is None else facts.inspection.sha256
+        which = "Cleaned copy" if scan.suspect.sha256 == made else plain(scan.suspect.name, 60)
+        self.result.show_scan(scan, patches, "" if scan.suspect.sha256 == own else f"{which}: ")
         for button in (self.try_button, self.clean_button):
             button.setVisible(self._trigger is not None)
         self.compare_button.setVisible(scan.reference is None)
@@ -675,8 +676,8 @@ class ScanStation(Page):
             if not digest or past.sha256 in (digest, made[1] or digest)
         ][:_MOST_SHOWN]
         for past in of_it:
-            whose = " · cleaned copy" if digest not in ("", past.sha256) else ""
-            item = QListWidgetItem(earlier_text(past) + whose)
+            whose = "Cleaned copy: " if digest not in ("", past.sha256) else ""
+            item = QListWidgetItem(earlier_text(past, whose))
             item.setData(Qt.ItemDataRole.UserRole, past.folder)
             item.setToolTip(plain(past.folder, 300))
             item.setSizeHint(QSize(0, theme.px(_ITEM)))  # as wide as the list, and no wider
@@ -735,10 +736,10 @@ class ScanStation(Page):
         self.setup.reference.offer(session.checkpoint, studio, session.trusted)
 
 
-def earlier_text(scan: PastResult) -> str:
-    """When a scan was made, and what it said."""
+def earlier_text(scan: PastResult, of: str = "") -> str:
+    """When a scan was made, and what it said; ``of`` goes before that."""
     answer = plain(scan.answer, 60).removesuffix(" in this search")
-    return f"{day_and_time(scan.made)} · {answer or 'Scan'}"
+    return f"{day_and_time(scan.made)} · {of}{answer or 'Scan'}"
 
 
 def example_cells() -> list[PictureCell]:

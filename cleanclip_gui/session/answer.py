@@ -49,7 +49,7 @@ class AnswerKeeper:
             again = self._settings.last_result("scan", made)
             if again is not None and again.verdict in ("found", "suspicious"):
                 words, tone = f"Cleaned copy: {again.answer}", _TONES[again.verdict]
-                return Answer(words, tone, "scan", again, measured)
+                return Answer(words, tone, "scan", scan, measured)
             words = f"Cleaned copy: ASR {percent(before, unit='')} → {percent(after)}"
             tone = "info" if after <= NATURAL_RATE else "caution"
             return Answer(words, tone, "clean", scan, measured)

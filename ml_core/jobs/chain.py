@@ -13,7 +13,7 @@ from typing import Any
 from ml_core.cleaning.recipes import fitted_budget
 from ml_core.detection.scan.records import read_scan
 from ml_core.events import Control, Done, Event, Message
-from ml_core.jobs.journal import read_json
+from ml_core.jobs.journal import read_json, write_json
 from ml_core.jobs.proofs import (
     HOLDOUTS_FILE,
     PROOF_IMAGES,
@@ -34,6 +34,7 @@ from ml_core.jobs.specs import (
 )
 from ml_core.reading.errors import CancelledError, InputError
 
+KEPT = "It was stopped by hand before its end, and kept as it was."
 TAKEN_OVER = Message("Its result exists already; it is not run again.")
 _MOST_EXAMPLES = 100_000_000  # of a recipe
 _RESERVED = 10  # one of so many pairs is kept for the rebound test, where there are few
@@ -56,7 +57,7 @@ def cleaned(
     """Run a cleaning job, unless it finished earlier; one that was killed goes on.
 
     With minutes in it, its budget is fitted to them first. With ``keep_stopped`` one that was
-    stopped by hand counts as finished.
+    stopped by hand is finished as it is, now and later: its result says so.
 
     Returns
     -------
@@ -238,10 +239,15 @@ def _finished(job: CleanSpec, keep_stopped: bool) -> Done | None:
 
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)
-    half = stopped_by_hand(result) and not keep_stopped
-    if not result or half or not same_job(job, folder / SPEC_FILE):
+    half = stopped_by_hand(result)
+    if not result or half > keep_stopped or not same_job(job, folder / SPEC_FILE):
         return None
-    return Done("finished", result) if _of_these_files(job, result) else None
+    if not _of_these_files(job, result):
+        return None
+    if half:
+        result["stopped_because"] = KEPT
+        write_json(result, folder / RESULT_FILE)
+    return Done("finished", result)
 
 
 def _goes_on(job: CleanSpec) -> bool:

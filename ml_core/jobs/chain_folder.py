@@ -63,8 +63,8 @@ class Chain:
     def round_folder(self) -> Path:
         """The folder of the newest round; the chain's before the first one."""
         told = [self.folder / step.folder for step in self.steps if step.kind == "clean"]
-        rounds = told or sorted(self.folder.glob("round-*"))  # begun, and cut off
-        return rounds[-1] if rounds else self.folder
+        there = self.folder.glob("round-*")  # also what a chain that was cut off did not tell
+        return max((*reversed(told), *there), key=_number, default=self.folder)
 
     @property
     def was_stopped(self) -> bool:
@@ -76,6 +76,12 @@ class Chain:
         key = step.kind, step.round, step.folder
         others = (each for each in self.steps if (each.kind, each.round, each.folder) != key)
         self.steps = (*others, step)
+
+
+def _number(folder: Path) -> int:
+    """Number of the round in a folder."""
+    number = folder.name.split("-")[1]
+    return int(number) if number.isdecimal() else 0
 
 
 def is_chain(folder: Path) -> bool:

@@ -230,8 +230,7 @@ class _Chain:
         if status == "finished":
             sentence = take(done.result)
         elif status == "stopped" and step.kind == "clean":
-            about = take(done.result)  # what it saved can be used
-            sentence = words.STOPPED if self._control.stopped else f"{about} {words.KEPT}"
+            take(done.result)  # what it saved can be used
         ended = {"status": status, "sentence": sentence, "seconds": time.monotonic() - begin}
         self._steps.append(step.model_copy(update=ended))
         yield Finding("step", self._steps[-1].model_dump())
@@ -289,7 +288,7 @@ class _Chain:
                 return words.about_round(self._rounds[-1])
 
             job = self._job(recipe, name)
-            work = self._cleaning(job, number)
+            work = self._cleaning(job)
             title = f"Round {number}: {title}"
             step = AutoStep(kind="clean", round=number, title=title, folder=name, why=why)
             done = yield from self._step(step, work, take)
@@ -298,16 +297,15 @@ class _Chain:
             failed.append(offered(method))
         return done
 
-    def _cleaning(self, job: CleanSpec, number: int) -> Step:
-        """Clean, with pairs left for the rebound test; a round that was scanned is kept."""
+    def _cleaning(self, job: CleanSpec) -> Step:
+        """Clean, with pairs left for the rebound test."""
         data = job.recipe.facts.data
         if data not in self._there:
             self._there[data] = yield from pairs_there(job, self._control)
         job, what = spared(job, self._there[data])
         if what:
             yield Message(what)
-        scanned_already = (self._folder / f"scan-{number}" / SCAN_FILE).exists()
-        kept = self._spec.keep_stopped or scanned_already
+        kept = self._spec.keep_stopped
         return (
             yield from cleaned(job, self._control, overwrite=self._overwrite, keep_stopped=kept)
         )

@@ -276,7 +276,17 @@ def test_a_round_that_was_stopped_is_kept_or_gone_on_with(panel):
     runner_of(panel).end(Done("cancelled"))
     assert panel.result_card.isVisible()  # what the stop saved is still there
     panel.keep_button.click()
-    assert asked(runner_of(panel)).keep_stopped
+    runner = runner_of(panel)
+    assert asked(runner).keep_stopped
+    # And of a second round, though the first is the best so far.
+    shutil.copytree(folder / "round-1", folder / "round-2")
+    kept = json.loads(result.read_text())
+    result.write_text(json.dumps({**kept, "stopped_because": "It was stopped by hand."}))
+    second = half.model_copy(update={"round": 2, "folder": "round-2"})
+    keep(folder, asked(runner), [ended(0), ended(1), ended(2), second], "round-1")
+    runner.end(Done("stopped"))
+    assert panel.run.on_show.folder == folder / "round-2"
+    assert panel.keep_button.isVisible()
 
 
 def test_a_chain_that_cannot_go_on_says_why(qtbot, panel, session, tmp_path):

@@ -391,7 +391,7 @@ def test_words():
     result = {"before": {"ca": 0.76, "ca_interval": [0.74, 0.78]}, "after": noise, "seconds": 1}
     assert tone_colour(rows_of(result)[1]) == "muted"
     assert summary(result) == (
-        "The run: clean accuracy changed within chance, from 76.0 to 76.6\u00a0% (1 s)."
+        "The run: clean accuracy hardly changed from 76.0 to 76.6\u00a0% (may be chance) (1 s)."
     )
     worse = {"before": noise, "after": result["before"]}
     assert tone_colour(rows_of(worse)[1]) == "warning"  # a loss is never taken for chance

@@ -256,9 +256,10 @@ def test_a_round_that_was_stopped_can_be_kept_as_it_is(spec, say):
     assert event.status == "cancelled"
     result = result_of(finished(spec.model_copy(update={"keep_stopped": True})))
     assert [(step.kind, step.status) for step in result.steps[:3]] == [
-        ("scan", "finished"), ("clean", "stopped"), ("scan", "finished"),
+        ("scan", "finished"), ("clean", "finished"), ("scan", "finished"),
     ]  # fmt: skip
-    assert result.steps[1].sentence.endswith("is kept as it was.")
+    assert "It was stopped by hand before its end" in result.steps[1].sentence
+    assert "It was stopped by hand before its end" in told(result)
     assert (result.best, result.outcome) == ("round-1", "nothing_found")
     assert result.comes_back is not None
     assert cleaned.read_bytes() == weights
@@ -276,7 +277,7 @@ def test_a_round_that_was_kept_stays_so_when_a_later_one_goes_on(spec, say):
     weights, times = cleaned.read_bytes(), cleaned.stat().st_mtime_ns
     result = result_of(finished(spec))
     assert [(step.kind, step.status) for step in result.steps[:5]] == [
-        ("scan", "finished"), ("clean", "stopped"), ("scan", "finished"),
+        ("scan", "finished"), ("clean", "finished"), ("scan", "finished"),
         ("clean", "finished"), ("scan", "finished"),
     ]  # fmt: skip
     assert (cleaned.read_bytes(), cleaned.stat().st_mtime_ns) == (weights, times)

@@ -14,7 +14,6 @@ from ml_core.jobs.auto.choice import MOST_LOST, Round, is_found
 STOPPED = (
     "It was stopped before its end. When the chain is started again, it goes on with this step."
 )
-KEPT = "It was stopped before its end and is kept as it was."
 Record = Mapping[str, Any]
 
 

@@ -202,7 +202,7 @@ def _unpacked(
             yield Check(
                 2, id_, "not checked",
                 f"{id_} lies in the bundle and cannot be unpacked to be opened: {error.strerror}. "
-                "Give its file.",
+                "Give its file with --checkpoint.",
                 "no room to unpack a checkpoint",
             )  # fmt: skip
 
