@@ -328,7 +328,8 @@ class ProofSection(QWidget):
     """Runs one test of a result at a time.
 
     ``changed`` is emitted when a test begins or ends; ``failed`` carries an InputError.
-    ``rebound_button`` and ``holdouts_button`` show commands of the station, which binds them.
+    ``scan_button``, ``rebound_button`` and ``holdouts_button`` show commands; the station binds
+    them.
 
     What is chosen for the tests holds for every run on the same checkpoint, until the window ends.
 
@@ -359,6 +360,7 @@ class ProofSection(QWidget):
         self._points: list[Metric] = []  # of the rebound test at work
         self._begun = 0.0
         self._begin_chart: Callable[[], object] = lambda: None
+        self.scan_button = QPushButton()  # of a command of Scan
         self.rebound_button = QPushButton()
         self.holdouts_button = QPushButton()
         self.options_button = push_button(
@@ -370,7 +372,9 @@ class ProofSection(QWidget):
         self.uses, self.state = Note("caption"), Note("caption")
         self.rebound = ReboundView(prompts)
         self.holdouts = HoldoutsView()
-        acts = (self.rebound_button, self.holdouts_button, self.options_button)
+        acts = (
+            self.scan_button, self.rebound_button, self.holdouts_button, self.options_button
+        )  # fmt: skip
         column(
             FoldingRow(Label("Proof", "heading"), *acts), Label(HELP, "caption", wrap=True),
             self.uses, self.busy, self.state, self.rebound, self.holdouts, of=self,

@@ -524,6 +524,9 @@ class CleanStation(Page):
         bind(self.setup.audit_button, actions["clean.audit"], text=True, icon=True)
         bind(self.form.find_rate, actions["clean.find_rate"], text=True)
         bind(self.setup.resume_other, actions["clean.resume_folder"], text=True)
+        if "scan.cleaned" in actions.by_id:
+            bind(self.proof.scan_button, actions["scan.cleaned"], text=True)
+        self.proof.scan_button.setVisible("scan.cleaned" in actions.by_id)
         bind(self.proof.rebound_button, actions["clean.rebound"], text=True)
         bind(self.proof.holdouts_button, actions["clean.holdouts"], text=True)
         bind(self.runs.start_queue, actions["clean.start_queue"], text=True)
