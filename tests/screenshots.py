@@ -550,8 +550,9 @@ class Stage:
         self.pause(200)
         self.act("trigger.measure_all")
         self.pause(100)
-        number = r"(^|: )n = [\d\u2009\u202f,]+$"
-        self.wait(lambda: self.says(number) and not self.says("updating…"), "the numbers")
+        number = r"(?m:^|: )n = [\d\u2009\u202f,]+(?m:$| of other classes| images, unlabelled)"
+        waits = "updating…|estimate"
+        self.wait(lambda: self.says(number) and not self.says(waits), "the numbers")
 
     def statistics(self) -> None:
         """Wait until every row of the tensors has its mean."""
