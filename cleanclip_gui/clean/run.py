@@ -668,8 +668,10 @@ class CleaningRun(QObject):
         """Show the best round of a chain, or why it has none."""
         run.status = ending(last)
         with suppress(InputError):  # then what was told on its way is on show
-            record, cut_off = read_chain(chain.folder), filter(None, (chain.running,))
-            chain.steps, chain.result = (*record.steps, *cut_off) or chain.steps, record.result
+            record, cut_off = read_chain(chain.folder), chain.running
+            chain.steps, chain.result = record.steps or chain.steps, record.result
+            if cut_off is not None:
+                chain.take(cut_off)  # the record has it once it has ended
         self._take_round(run, chain)
         if last.status != "finished":
             failed = last.status == "failed"

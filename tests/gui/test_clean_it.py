@@ -236,11 +236,12 @@ def test_its_rounds_are_in_the_history_and_bring_the_chain_back(qtbot, panel, tm
 def test_a_chain_that_was_cut_off_goes_on(panel, session, last, sentence):
     panel.setup.clean_it.click()
     runner = runner_of(panel)
-    runner.play([told(STEPS[0]), told(ended(0))])
+    runner.play([told(STEPS[0]), told(ended(0)), told(STEPS[1])])
     keep(runner.spec_path.parent, asked(runner), [ended(0)])
     runner.end(last)
     assert panel.resume_button.hasFocus()
     assert not panel.keep_button.isVisible()
+    assert [title for title, *_ in shown(panel)] == ["Scan", "Clean, round 1"]
     assert panel.trouble_text.text() == (
         f"{sentence} Its finished steps are kept. “Resume” goes on with the one at work."
     )
