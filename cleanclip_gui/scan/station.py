@@ -233,10 +233,10 @@ class ScanStation(Page):
         if self._can_start():
             self.shell.station_wanted.emit(self.id)
             with failing(self.shell.failed, "Could not start the scan"):
-                made = self._cleaned() if cleaned else None
-                if cleaned and made is None:
+                other = self._cleaned() if cleaned else None
+                if cleaned and other is None:
                     raise InputError("The cleaned checkpoint is gone; run the cleaning again.")
-                self._begin(self.setup.spec(self.session, self.context.device.wanted, made))
+                self._begin(self.setup.spec(self.session, self.context.device.wanted, other))
 
     def _begin(self, spec: ScanSpec) -> None:
         self.scanning.scan(self.setup.write_classes(spec, self.session), spec.device)
@@ -614,9 +614,9 @@ class ScanStation(Page):
             sentence = error.sentence if isinstance(error, InputError) else str(error.strerror)
             self.shell.logged.emit(sentence)
         self._show_end("")
-        facts, (_, made) = self.session.checkpoint, self._cleaned() or ("", "")
+        facts, (_, cleaned) = self.session.checkpoint, self._cleaned() or ("", "")
         own = "" if facts is None else facts.inspection.sha256
-        which = "Cleaned copy" if scan.suspect.sha256 == made else plain(scan.suspect.name, 60)
+        which = "Cleaned copy" if scan.suspect.sha256 == cleaned else plain(scan.suspect.name, 60)
         self.result.show_scan(scan, patches, "" if scan.suspect.sha256 == own else f"{which}: ")
         for button in (self.try_button, self.clean_button):
             button.setVisible(self._trigger is not None)
@@ -668,12 +668,12 @@ class ScanStation(Page):
         """List earlier scans of the open checkpoint, or of all checkpoints if none is open."""
         facts = self.session.checkpoint
         digest = "" if facts is None else facts.inspection.sha256
-        made = self._cleaned() or ("", "")
+        _, cleaned = self._cleaned() or ("", "")
         self.earlier.clear()
         of_it = [
             past
             for past in self.context.settings.results(self.id)
-            if not digest or past.sha256 in (digest, made[1] or digest)
+            if not digest or past.sha256 in (digest, cleaned or digest)
         ][:_MOST_SHOWN]
         for past in of_it:
             whose = "Cleaned copy: " if digest not in ("", past.sha256) else ""

@@ -45,8 +45,8 @@ class AnswerKeeper:
         if cleaned is not None:
             before, after = cleaned
             run = self._session.run
-            made = None if run is None else run.result.get("checkpoint_sha256")
-            again = self._settings.last_result("scan", made)
+            result = None if run is None else run.result.get("checkpoint_sha256")
+            again = self._settings.last_result("scan", result)
             if again is not None and again.verdict in ("found", "suspicious"):
                 words, tone = f"Cleaned copy: {again.answer}", _TONES[again.verdict]
                 return Answer(words, tone, "scan", scan, measured)

@@ -62,9 +62,9 @@ class Chain:
     @property
     def round_folder(self) -> Path:
         """The folder of the newest round; the chain's before the first one."""
-        told = [self.folder / step.folder for step in self.steps if step.kind == "clean"]
+        recorded = [self.folder / step.folder for step in self.steps if step.kind == "clean"]
         there = self.folder.glob("round-*")  # also what a chain that was cut off did not tell
-        return max((*reversed(told), *there), key=_number, default=self.folder)
+        return max((*reversed(recorded), *there), key=_number, default=self.folder)
 
     @property
     def was_stopped(self) -> bool:
@@ -80,7 +80,7 @@ class Chain:
 
 def _number(folder: Path) -> int:
     """Number of the round in a folder."""
-    number = folder.name.split("-")[1]
+    number = folder.name.removeprefix("round-").partition("-")[0]
     return int(number) if number.isdecimal() else 0
 
 

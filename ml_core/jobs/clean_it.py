@@ -305,10 +305,12 @@ class _Chain:
         job, what = spared(job, self._there[data])
         if what:
             yield Message(what)
-        kept = self._spec.keep_stopped
         return (
-            yield from cleaned(job, self._control, overwrite=self._overwrite, keep_stopped=kept)
-        )
+            yield from cleaned(
+                job, self._control, overwrite=self._overwrite,
+                keep_stopped=self._spec.keep_stopped,
+            )
+        )  # fmt: skip
 
     def _choice(self, failed: Collection[Method]) -> tuple[Recipe, str] | None:
         """The recipe of a round by what is known, and why."""
