@@ -42,7 +42,7 @@ def examination_of(
     Raises
     ------
     InputError
-        If the list of classes cannot be written.
+        If the label set cannot be written.
     """
     images, label_set, templates = session.images, "demo", None
     if images is not None:
@@ -52,7 +52,7 @@ def examination_of(
             label_set = images.label_set_in(folder)
         except OSError as error:
             raise InputError(
-                f"The list of classes cannot be written into {folder}: {error.strerror}."
+                f"The label set cannot be written into {folder}: {error.strerror}."
             ) from error
         usual = load_label_set(label_set).templates if label_set in label_sets() else ()
         templates = None if images.templates == usual else images.templates

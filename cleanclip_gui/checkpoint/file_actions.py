@@ -58,7 +58,7 @@ class ConvertDialog(FittedDialog):
             words.setIndent(theme.px(TICK))
         self.ok = primary_button("Choose where to save…", self._on_accepted)
         parts = (Label(_LEAD, wrap=True), self.open_clip, self.why, self.as_is, copied)
-        frame(self, plain(name, 80), parts, self.ok)
+        frame(self, f"Convert {plain(name, 80)}", parts, self.ok)
         self.resize(560, 0)
 
     def _on_accepted(self) -> None:

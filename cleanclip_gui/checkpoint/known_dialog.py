@@ -60,7 +60,7 @@ class KnownDialog(FittedDialog):
         more = (" and its tensors", ", and Identify finds its copies")
         lead = _LEAD.format(*(("", "") if inspection.refused else more))
         parts = (Label(lead, "subtle", wrap=True), form, self.state)
-        frame(self, plain(inspection.name, 80), parts, self.ok)
+        frame(self, f"Add {plain(inspection.name, 80)}", parts, self.ok)
         self.resize(theme.px(600), 0)
         self._on_text_changed()
 

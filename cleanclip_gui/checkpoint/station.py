@@ -779,8 +779,7 @@ class CheckpointStation(Page):
         has_plan = not {"clean", "report"} & work.steps.keys()
         stage = "" if work.progress is None else work.progress.stage
         seconds_left = work.seconds_left if has_plan else None
-        progress = RunProgress(stage, work.fraction, seconds_left)
-        self._session.job_progress = {**self._session.job_progress, _EXAMINED: progress}
+        self._session.show_progress(_EXAMINED, RunProgress(stage, work.fraction, seconds_left))
         words = "Cancelling…" if work.is_cancelling else doing_words(work.progress, seconds_left)
         if work.is_about(self._path):
             self.examination.show_progress(words, work.fraction, has_plan=has_plan)

@@ -399,7 +399,7 @@ def _located_files(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _located_spec(folder: Path, spec: CleanSpec) -> CleanSpec:
-    """A job that names trigger and class list in their present places, if they are there."""
+    """A job that names trigger and label set in their present places, if they are there."""
     changes, places = {}, [folder]
     if (folder.parent / JOB_FILE).is_file():  # exported, with the trigger beside its results
         places.append(folder.parent)

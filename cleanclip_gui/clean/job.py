@@ -63,7 +63,7 @@ def make_job(
     device: str = "",
     processes: int = 1,
 ) -> CleanSpec:
-    """Make a job, whose trigger and class list are written into its folder.
+    """Make a job, whose trigger and label set are written into its folder.
 
     It runs on ``device``, by default the session's, in ``processes``.
 
@@ -184,12 +184,12 @@ def first_method(pairs: bool, pretraining: Pretraining) -> Method:
 
 
 def copy_job(spec: CleanSpec, parent: Path) -> Path:
-    """Write the same job once more, with its triggers and class list, into a new folder.
+    """Write the same job once more, with its triggers and label set, into a new folder.
 
     Raises
     ------
     InputError
-        If an earlier version alone had the method, a trigger or the class list is gone, or the
+        If an earlier version alone had the method, a trigger or the label set is gone, or the
         folder cannot be written; no folder is left then.
     """
     offered(spec.recipe.method)
@@ -254,12 +254,12 @@ def count_gpus(names: Sequence[str]) -> int:
 
 
 def _read_classes(path: Path) -> bytes:
-    """A class list, as JSON."""
+    """A label set, as JSON."""
     try:
         return read_file(path, MAX_BYTES)
     except OSError as error:
         raise InputError(
-            f"The job's class list {path} cannot be read; put it back.", "usage", str(error)
+            f"The job's label set {path} cannot be read; put it back.", "usage", str(error)
         ) from error
 
 

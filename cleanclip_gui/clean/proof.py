@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
+from PySide6.QtWidgets import QCheckBox, QHeaderView, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart
@@ -19,6 +19,7 @@ from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
+from cleanclip_gui.session.records import JobState, RunProgress
 from cleanclip_gui.widgets.controls import BusyRow, Label, Note, push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
@@ -170,8 +171,12 @@ class HoldoutsView(QWidget):
         super().__init__()
         self.sentence = Label("", "heading", wrap=True)
         self.table = RowsTable("Hold-outs", _COLUMNS, numbers=range(2, 7))
-        self.table.narrowest = 130
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.setWordWrap(True)  # a name that is cut says nothing
+        lines = self.table.verticalHeader()
+        lines.setMinimumSectionSize(lines.defaultSectionSize())
+        lines.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        lines.sectionResized.connect(self._fit)
         self.notes = Note("caption")
         column(self.sentence, self.table, self.notes, of=self, spacing=theme.SPACE_S)
         self.hide()
@@ -180,9 +185,7 @@ class HoldoutsView(QWidget):
         """Show what ``holdouts.json`` holds."""
         rows, worst = record["rows"], record.get("worst") or {}
         self.table.set_rows([_row(number, row, worst) for number, row in enumerate(rows)])
-        bars = (self.table.horizontalHeader(), self.table.horizontalScrollBar())
-        height = sum(bar.sizeHint().height() for bar in bars) + 4
-        self.table.setFixedHeight(height + self.table.verticalHeader().length())
+        self._fit()
         self.sentence.setText(worst_sentence(worst))
         notes = [plain(note, 300) for note in record.get("notes") or ()]
         pairs = (record.get("spec") or {}).get("pairs")
@@ -190,6 +193,12 @@ class HoldoutsView(QWidget):
             notes.insert(0, f"retrieval among pairs of {pairs_text(pairs['kind'], pairs['path'])}")
         self.notes.setText(" · ".join(notes))
         self.show()
+
+    def _fit(self, *_: int) -> None:
+        """Make the table as high as its rows are in its width."""
+        bars = (self.table.horizontalHeader(), self.table.horizontalScrollBar())
+        height = sum(bar.sizeHint().height() for bar in bars) + 4
+        self.table.setFixedHeight(height + self.table.verticalHeader().length())
 
 
 def _row(number: int, row: Mapping[str, Any], worst: Mapping[str, Any]) -> Row:
@@ -465,6 +474,7 @@ class ProofSection(QWidget):
             self.say(error.sentence)
             return
         self.tested = folder
+        self._session.show_job(kind, JobState(str(folder), "running"))
         self._begun = time.monotonic()
         self._points = []
         if isinstance(spec, ReboundSpec):
@@ -538,8 +548,10 @@ class ProofSection(QWidget):
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
-            self.busy.show_share(self.task.fraction)
-            left = left_text(self.task.seconds_left)
+            fraction, seconds = self.task.fraction, self.task.seconds_left
+            self._session.show_progress(self.task.kind, RunProgress(event.stage, fraction, seconds))
+            self.busy.show_share(fraction)
+            left = left_text(seconds)
             self.say(f"{self.title} is running{left and ', '}{left}.")
         elif isinstance(event, Metric) and self.task.kind == "rebound":
             self._points.append(event)
@@ -547,6 +559,7 @@ class ProofSection(QWidget):
                 self.rebound.add(event)
 
     def _on_ended(self, last: Done) -> None:
+        self._session.show_job(self.task.kind, None)
         self.busy.hide()
         failed = last.status == "failed"
         if last.status == "finished":

@@ -52,7 +52,7 @@ from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
 from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import plain, plural
-from ml_core.cleaning.catalogue import METHODS, Method
+from ml_core.cleaning.catalogue import FACTS, METHODS, Method
 from ml_core.cleaning.pretraining import DEMO, with_parent
 from ml_core.cleaning.recipes import Recipe, fitted_budget
 from ml_core.data.specs import PairSpec
@@ -374,7 +374,7 @@ class CleanStation(Page):
 
     def start(self) -> None:
         """Write the job that is set, and run it or let it wait; ask about too high a rate."""
-        if not self._may_start():
+        if self._lacks_data() or not self._may_start():
             return
         with failing(self.shell.failed, "Could not start cleaning"):
             spec = self.setup.job(self.session, device=self.context.device.wanted)
@@ -382,9 +382,7 @@ class CleanStation(Page):
 
     def clean_it(self) -> None:
         """Start the chain that scans, cleans, scans again and proves, or lead to what it lacks."""
-        if self.data.lacks:
-            self.columns.open_left()
-            self.data.table.setFocus()
+        if self._lacks_data():
             return
         with failing(self.shell.failed, "Could not start cleaning"):
             folder = new_folder(self.setup.folder(), "clean-it")
@@ -396,6 +394,15 @@ class CleanStation(Page):
                 raise
             self.show_page(THIS_RUN)
             self.run_bar.pause.setFocus()
+
+    def _lacks_data(self) -> bool:
+        """Whether training data is still to be chosen; if so, lead to its choice."""
+        trains = FACTS[self.form.method.method].data != "none"
+        if not trains or not self.data.lacks:
+            return False
+        self.columns.open_left()
+        self.data.ask()
+        return True
 
     def _may_start(self) -> bool:
         """Whether the rate suits the checkpoint, or the user wants it, which is asked once."""

@@ -179,9 +179,15 @@ class TrainingData(QWidget):
     @property
     def lacks(self) -> str:
         """What is to be chosen before anything can be trained on; empty if something is."""
-        if not self._uses_pairs or self.demo.isChecked() or self.path.path():
+        named = self.folder_path if self.folder.isChecked() else self.path
+        if self.demo.isChecked() or named.path():
             return ""
-        return "Choose pairs of your own below, or take those of the demo."
+        what = "pairs" if self._uses_pairs else "labelled images"
+        return f"Choose {what} of your own, or take those of the demo."
+
+    def ask(self) -> None:
+        """Go to the choice of what there is to train on."""
+        self._choices.checkedButton().setFocus()
 
     def pairs(self) -> PairSpec | None:
         """The pairs to train on; None for a method that takes labelled images.

@@ -230,7 +230,7 @@ class DataBar(QWidget):
             ),
             Command(
                 "file.images_table", "Evaluation images from a &table…", "&File",
-                partial(self.choose, "csv"), "Evaluate on pictures that a CSV or TSV names.",
+                partial(self.choose, "csv"), "Evaluate on images that a CSV or TSV names.",
                 "image", "Ctrl+Shift+I", 2, submenu=_MENU,
             ),
             Command(

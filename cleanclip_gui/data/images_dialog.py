@@ -71,7 +71,7 @@ def label_set_of(names: tuple[str, ...], title: str) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_files({path: "".join(f"{line}\n" for line in lines).encode()})
     except OSError as error:
-        sentence = f"The class list cannot be kept in {path.parent}: {error.strerror}."
+        sentence = f"The label set cannot be kept in {path.parent}: {error.strerror}."
         raise InputError(sentence, "usage", details=str(error)) from error
     if load_label_set(path).class_names != lines:
         raise InputError(
@@ -141,13 +141,13 @@ class ImagesDialog(ClosingDialog):
             )
             form.addRow(Label("Image column", buddy=self.image_column), self.image_column)
             form.addRow(Label("Label column", buddy=self.label_column), self.label_column)
-        splits = (("test", "Test pictures"), ("train", "Training pictures"))
-        self.split = fill(named(QComboBox(), "Which pictures of the set"), splits)
+        splits = (("test", "Test images"), ("train", "Training images"))
+        self.split = fill(named(QComboBox(), "Which images of the set"), splits)
         names = dict.fromkeys((label_set, *label_sets()))
         sets = [(name, plain(Path(name).name, 60)) for name in names]
-        entries = ((_OWN, "Those of the pictures"), *sets)
+        entries = ((_OWN, "Those of the images"), *sets)
         self.label_set = fill(named(QComboBox(), "Classes"), entries, label_set)
-        form.addRow(Label("Pictures", buddy=self.split), self.split)
+        form.addRow(Label("Split", buddy=self.split), self.split)
         form.addRow(Label("Classes", buddy=self.label_set), self.label_set)
         self._form = form
         self.n = named(QSpinBox(), "How many images; 0 takes all")
@@ -156,7 +156,7 @@ class ImagesDialog(ClosingDialog):
         self.n.setGroupSeparatorShown(True)
         self.n.setSpecialValueText("all")
         self.n.lineEdit().setTextMargins(9, 0, 0, 0)
-        form.addRow(Label("Images", buddy=self.n), self.n)
+        form.addRow(Label("At most", buddy=self.n), self.n)
 
         self.state = Label("", "subtle", wrap=True)
         self.busy = named(QProgressBar(), "Reading")
@@ -180,7 +180,7 @@ class ImagesDialog(ClosingDialog):
 
         self.ok = primary_button("Use these images", self._on_accepted)
         parts = (form, self.state, self.busy, self.table)
-        frame(self, plain(path.name, 80), parts, self.ok)
+        frame(self, f"Images of {plain(path.name, 80)}", parts, self.ok)
         resize_within(self, 640, 560)
         self.label_column.currentTextChanged.connect(self._count_labels)
         self.split.currentIndexChanged.connect(self._count_labels)
@@ -278,7 +278,7 @@ class ImagesDialog(ClosingDialog):
             return
         if own:
             classes = plural(len(self._own_classes()), "class", "classes")
-            self.state.setText(f"{head}The label set is the {classes} of the pictures.")
+            self.state.setText(f"{head}The label set is the {classes} of the images.")
             self._fill(names[:_MAX_SHOWN], dict.fromkeys(names, -1), own=True)
             return
         labels = dict(zip(names, map_labels(names, self._classes).labels.tolist(), strict=True))

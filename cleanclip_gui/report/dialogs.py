@@ -26,6 +26,9 @@ from ml_core.signing import PublicKey
 
 _LEAD = "Everything that the report stands on goes into one place, so that a stranger can check it."
 _WEIGHTS = "The weights make the bundle large. Without them, it names the checkpoints by SHA-256."
+_PICTURES = (
+    "Others can then measure again on them. The demo's are left out: the program composes them."
+)
 _NO_PDF = "This needs the package weasyprint: install the extra “pdf”."
 _NO_LIBRARY = "This needs the package cryptography: install the extra “sign”."
 
@@ -55,6 +58,7 @@ class WriteDialog(FittedDialog):
         self.folder.setChecked(True)
         self.images = QCheckBox("Include the &pictures")
         self.checkpoints = QCheckBox("Include the &checkpoints")
+        self.images.setToolTip(_PICTURES)
         self.checkpoints.setToolTip(_WEIGHTS)
         self.pdf = QCheckBox("Also the report as P&DF")
         problem = "" if find_spec("weasyprint") is not None else _NO_PDF
@@ -209,7 +213,7 @@ class VerifyDialog(FittedDialog):
         self.sample.setChecked(True)
         self.ok = primary_button("Check", self._on_accepted)
         parts = (Label(_VERIFY_LEAD, wrap=True), form, self.sample, self.full)
-        frame(self, plain(Path(bundle).name, 80), parts, self.ok)
+        frame(self, f"Check {plain(Path(bundle).name, 80)}", parts, self.ok)
         self.resize(620, 0)
 
     def _on_accepted(self) -> None:

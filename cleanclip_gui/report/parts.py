@@ -182,7 +182,7 @@ def _scans(
         after = scan.sha256 in cleaned
         if not (after or scan.sha256 == sha256) or not (folder / SCAN_FILE).is_file():
             continue
-        title = ("After cleaning: " if after else "") + (plain(scan.answer, 90) or "Scan")
+        title = f"{'After cleaning: ' if after else ''}{plain(scan.brief, 90)}"
         about = scan.sha256 if after else ""
         yield ReportPart("scan", folder, title, scan.made, cleaned=about)
 

@@ -559,7 +559,7 @@ class ScanStation(Page):
     def _on_progressed(self) -> None:
         scanning = self.scanning
         progress = RunProgress(scanning.live.at_work, scanning.fraction, scanning.seconds_left)
-        self.session.job_progress = {**self.session.job_progress, self.id: progress}
+        self.session.show_progress(self.id, progress)
         self.live.show_progress(
             scanning.fraction, scanning.seconds_left, scanning.live, ending=scanning.is_cancelling
         )
@@ -676,7 +676,7 @@ class ScanStation(Page):
             if not digest or past.sha256 in (digest, cleaned or digest)
         ][:_MOST_SHOWN]
         for past in of_it:
-            whose = "Cleaned copy: " if digest not in ("", past.sha256) else ""
+            whose = "Cleaned: " if digest not in ("", past.sha256) else ""
             item = QListWidgetItem(earlier_text(past, whose))
             item.setData(Qt.ItemDataRole.UserRole, past.folder)
             item.setToolTip(plain(past.folder, 300))
@@ -738,8 +738,7 @@ class ScanStation(Page):
 
 def earlier_text(scan: PastResult, of: str = "") -> str:
     """When a scan was made, and what it said; ``of`` goes before that."""
-    answer = plain(scan.answer, 60).removesuffix(" in this search")
-    return f"{day_and_time(scan.made)} · {of}{answer or 'Scan'}"
+    return f"{day_and_time(scan.made)} · {of}{plain(scan.brief, 60)}"
 
 
 def example_cells() -> list[PictureCell]:

@@ -12,6 +12,10 @@ _MUCH = 0.5  # of the pictures, that a trigger moves
 _TONES: dict[str, Tone] = {"found": "danger", "suspicious": "caution", "nothing": "info"}
 
 
+CLEANED = "Cleaned copy"
+"""How answers about what a run made begin."""
+
+
 class AnswerKeeper:
     """Writes ``session.answer`` whenever something that it stands on changes."""
 
@@ -48,9 +52,9 @@ class AnswerKeeper:
             result = None if run is None else run.result.get("checkpoint_sha256")
             again = self._settings.last_result("scan", result)
             if again is not None and again.verdict in ("found", "suspicious"):
-                words, tone = f"Cleaned copy: {again.answer}", _TONES[again.verdict]
+                words, tone = f"{CLEANED}: {again.answer}", _TONES[again.verdict]
                 return Answer(words, tone, "scan", scan, measured)
-            words = f"Cleaned copy: ASR {percent(before, unit='')} → {percent(after)}"
+            words = f"{CLEANED}: ASR {percent(before, unit='')} → {percent(after)}"
             tone = "info" if after <= NATURAL_RATE else "caution"
             return Answer(words, tone, "clean", scan, measured)
         if scan is not None and scan.answer:

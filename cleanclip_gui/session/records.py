@@ -269,6 +269,10 @@ class Session:
         others = {name: other for name, other in self.jobs.items() if name != kind}
         self.jobs = others if job is None else {**others, kind: job}
 
+    def show_progress(self, kind: str, progress: RunProgress) -> None:
+        """Publish how far the job of a kind is."""
+        self.job_progress = {**self.job_progress, kind: progress}
+
     @property
     def can_measure(self) -> bool:
         """Whether there is a checkpoint to look at, and an image to show to it."""

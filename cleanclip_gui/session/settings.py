@@ -44,6 +44,11 @@ class PastResult(Record):
         """The verdict of a scan with its class; empty where it is none."""
         return answer(self.verdict, self.target) if self.verdict in TITLES else ""
 
+    @property
+    def brief(self) -> str:
+        """What it came to, for a row of a list."""
+        return self.answer.removesuffix(" in this search") or "Scan"
+
 
 _RESULTS = TypeAdapter(tuple[PastResult, ...])
 

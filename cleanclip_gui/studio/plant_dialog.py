@@ -23,7 +23,7 @@ from ml_core.data.specs import PairSpec
 from ml_core.jobs.plant import FILES, STATES_FOLDER, STEPS, PlantRecord, PlantSpec
 from ml_core.jobs.plant.card import rates
 from ml_core.jobs.specs import SPEC_FILE, read_spec_file
-from ml_core.paths import cache_dir
+from ml_core.paths import cache_dir, data_dir, is_shipped
 from ml_core.reading.errors import InputError
 from ml_core.triggers.files import save_own_trigger
 
@@ -62,7 +62,8 @@ class PlantDialog(JobDialog):
         self.pairs = PathEdit("Image-caption pairs", demo)
         self.folder = PathEdit("Folder for the files", "a new folder")
         source = Path(checkpoint.path)
-        self.folder.setText(str(source.parent / f"{source.stem}-planted"))
+        beside = data_dir() / "planted" if is_shipped(source) else source.parent
+        self.folder.setText(str(beside / f"{source.stem}-planted"))
         self.outcome = Label("", wrap=True)
         self.open_file = push_button("&Open the poisoned file", self._on_open, look="primary")
         asks = (

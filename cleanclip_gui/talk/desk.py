@@ -265,6 +265,7 @@ class TalkDesk(QObject):
         """Begin the talk at a step, with the demo open."""
         facts = self._context.session.checkpoint
         opening = facts is None or facts.path != str(demo_checkpoint())
+        self._context.shell.open("role", "suspect")  # a cleaned copy answers to no sticker
         self.guide.start(position, opening=opening)
         if opening:
             self._put_back = self._put_aside()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shiboken6
 from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt, QTimer, Signal
+from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QFrame, QMainWindow, QWidget
 
 from cleanclip_gui import theme
@@ -14,6 +15,8 @@ from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.layout import column, reveal, row
 from cleanclip_gui.widgets.text import UNBROKEN
 
+_ON_CARD = Qt.ShortcutContext.WidgetWithChildrenShortcut
+_FORWARD, _BACK = ("Right", "PgDown"), ("Left", "PgUp")
 _T = QEvent.Type
 _MOVES = (_T.Resize, _T.Move, _T.Show, _T.Hide, _T.LayoutRequest)
 
@@ -123,6 +126,7 @@ class Guide(QObject):
         self.position = -1
         self.on_stage = False  # an audience sees the card, and no frame
         self.on_title = False  # the title of the talk stands before its first step
+        self._trouble = ""  # why the step's act could not be done
         self._on_record: set[int] = set()  # steps whose recorded result stands for a live one
         self._begins = False  # in its middle, and waits for the checkpoint
         self._outline = Outline(window)
@@ -133,6 +137,11 @@ class Guide(QObject):
         self.card.back.clicked.connect(self.go_back)
         self.card.end.clicked.connect(self.end)
         self.card.recorded.clicked.connect(self.show_recorded)
+        self._keys = [  # an arrow would go from button to button
+            QShortcut(QKeySequence(key), self.card, button.click, context=_ON_CARD)
+            for button, names in ((self.card.next, _FORWARD), (self.card.back, _BACK))
+            for key in names
+        ]
         events = self._session.events
         for signal in (
             events.checkpoint, events.evaluation, events.trigger, events.jobs, events.run,
@@ -204,6 +213,8 @@ class Guide(QObject):
     def set_on_stage(self, on: bool) -> None:
         """Show to an audience what it needs to see of the card; the keys do the rest."""
         self.on_stage = on
+        for key in self._keys:
+            key.setEnabled(not on)
         self._show_title()
 
     def _show_title(self) -> None:
@@ -211,9 +222,14 @@ class Guide(QObject):
         self.on_title = self.on_stage and self.position == 0
         self._refresh()
 
+    def say(self, trouble: str) -> None:
+        """Say in place of the step's words why something could not be done, until it changes."""
+        self._trouble = trouble
+        self._refresh()
+
     def go_on(self) -> None:
         """Do this step's act if it is still to be done; else go to the next step."""
-        step = self.steps[self.position]
+        step, self._trouble = self.steps[self.position], ""
         if self.on_title:
             self.on_title = False
             self._refresh()
@@ -247,7 +263,7 @@ class Guide(QObject):
 
     def show_step(self, position: int) -> None:
         """Go to a step, without what those before it do."""
-        self.position, self.on_title = position, False
+        self.position, self.on_title, self._trouble = position, False, ""
         step = self.steps[position]
         self._shell.station_wanted.emit(step.station)
         if step.prepare and ("always" in step.ready or not step.is_ready(self._session)):
@@ -288,7 +304,7 @@ class Guide(QObject):
         busy = step.station == "clean" and is_live(session.run) and recorded is None
         text = (step.run_text or "Do it") if acting else ("End tour" if last else "Next")
         count, title = f"{self.position + 1} of {len(self.steps)}", step.title
-        body, can_go_on = step.body(session), (ready or acting) and not busy
+        body, can_go_on = self._trouble or step.body(session), (ready or acting) and not busy
         if recorded is not None:
             body, can_go_on = f"Recorded earlier ({recorded.made}). {recorded.text}", True
         if self.on_title:  # the stage shows it in large type

@@ -67,22 +67,22 @@ def _rate(session: Session) -> Large:
         return _accuracy(session)
     n = f"estimate, n = {evaluation.n_excl}" if evaluation.partial else f"n = {evaluation.n_excl}"
     of = "after cleaning" if session.role == "cleaned" else "attack success rate"
-    return Large(f"ASR {_short(evaluation.asr_excl)}", f"{of}, {n}", evaluation.asr_excl >= 0.5)
+    return Large(f"ASR {percent(evaluation.asr_excl)}", f"{of}, {n}", evaluation.asr_excl >= 0.5)
 
 
 def _accuracy(session: Session) -> Large:
     evaluation = measured(session)
     if evaluation is None or evaluation.ca is None:
         return Large("")
-    return Large(f"CA {_short(evaluation.ca)}", f"clean accuracy, n = {evaluation.n}")
+    return Large(f"CA {percent(evaluation.ca)}", f"clean accuracy, n = {evaluation.n}")
 
 
 def _of_cleaning(session: Session) -> tuple[Large, Large]:
     before, after = (of_result(session, when, "asr_excl") for when in ("before", "after"))
     ca = of_result(session, "after", "ca")
     if after is not None:
-        accuracy = Large(f"CA {_short(ca)}", "clean accuracy after cleaning")
-        words = f"ASR {_short(before)} {_ARROW} {_short(after)}"
+        accuracy = Large(f"CA {percent(ca, NOT_MEASURED)}", "clean accuracy after cleaning")
+        words = f"ASR {percent(before, NOT_MEASURED)} {_ARROW} {percent(after, NOT_MEASURED)}"
         return accuracy, Large(words, "before and after cleaning")
     if is_live(session.run):
         is_chain = session.run is not None and not session.run.output_dir
@@ -105,15 +105,6 @@ def _of_job(session: Session, kind: str) -> Large:
         return Large("No result", "the scan ended early")
     words = answer(job.verdict, plain(job.target, 40))
     return Large(words, "the verdict of the scan", job.verdict == "found")
-
-
-def _short(rate: float | None) -> str:
-    """Per cent without decimals, but never a false 0 or 100."""
-    if rate is None:
-        return NOT_MEASURED
-    if 0.005 <= rate < 0.995 or rate in (0.0, 1.0):
-        return f"{100 * rate:.0f} %"
-    return percent(rate)
 
 
 KEYS: tuple[tuple[str, str, tuple[str, ...]], ...] = (

@@ -62,6 +62,7 @@ from cleanclip_gui.window.welcome import WelcomePage
 from ml_core.cleaning.catalogue import method_title
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.demo import demo_target
+from ml_core.jobs.table import JOBS
 from ml_core.paths import resource
 from ml_core.reading import InputError
 from ml_core.reports.sessions.folder import is_session
@@ -735,8 +736,11 @@ class MainWindow(QMainWindow):
     def show_error(self, sentence: str, details: str = "", title: str = "") -> None:
         """Show one sentence in a dialog that does not hold up the window.
 
-        ``title`` says what failed.
+        ``title`` says what failed. On a stage the card of the talk has the sentence.
         """
+        if self.talk.presenter.is_on:
+            self.guide.say(sentence)
+            return
         named = {"title": title} if title else {}
         ErrorDialog(sentence, details, parent=self, **named).open()
 
@@ -828,8 +832,8 @@ class MainWindow(QMainWindow):
         else:
             for kind, job in session.jobs.items():
                 if job.status == "running":
-                    article = "An" if kind[0] in "aeiou" else "A"
-                    text, progress = f"{article} {kind} is running", session.job_progress.get(kind)
+                    text = f"The {JOBS[kind].title if kind in JOBS else kind} is running"
+                    progress = session.job_progress.get(kind)
         if progress is not None and text.endswith("running"):
             left = left_text(progress.seconds_left)
         share = 0.0 if progress is None else progress.fraction

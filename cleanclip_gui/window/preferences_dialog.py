@@ -98,7 +98,7 @@ class PreferencesDialog(theme.Themed, ClosingDialog):
         sizes = tuple((size, f"{size} %") for size in theme.SIZES)
         self.size_ = self._combo("Size", sizes)
         self.motion = self._combo("Motion", _MOTIONS)
-        self.hub = named(QCheckBox("Allowed"), "The Hugging Face Hub may be asked")
+        self.hub = named(QCheckBox("Allowed"), "Hugging Face Hub")
         self.hub.toggled.connect(partial(self._prefer, "hub"))
         choices = field_form()
         for name, field in (

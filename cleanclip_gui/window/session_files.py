@@ -67,7 +67,7 @@ class NotesDialog(ClosingDialog):
 
 Why = Literal["missing", "changed", "unasked"]
 _FILES_TITLE = "Files of the session"
-_MAY_CHANGE = ("class list", "evaluation images", "training pairs", *JOB_FOLDERS)
+_MAY_CHANGE = ("label set", "evaluation images", "training pairs", *JOB_FOLDERS)
 _LISTED = 12
 
 

@@ -205,7 +205,7 @@ def _offer(button: QPushButton) -> tuple[QFrame, Label]:
 
 
 def _step(number: int, icon: str, name: str, text: str) -> QFrame:
-    """One of the three steps that show what the program is for."""
+    """One of the steps that show what the program is for."""
     step = QFrame()  # without a frame: it is no button
     heading = Label(f"{number}. {name}", "heading")
     body = Label(text, "subtle", wrap=True)

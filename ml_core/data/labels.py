@@ -80,7 +80,7 @@ def load_label_set(name_or_path: str | Path, templates: str | Path | None = None
         A name of `label_sets`, also with ``+`` and a class that it lacks, or the path of a text
         file or of CleanCLIP's ``classes.py``.
     templates
-        Text file with one template a line, instead of the label set's own. A user's class list
+        Text file with one template a line, instead of the label set's own. A user's label set
         without one gets the 80 OpenAI templates.
 
     Raises
@@ -219,7 +219,7 @@ def _own(path: Path) -> LabelSet:
     """A label set from a user's text file, or from CleanCLIP's ``classes.py``."""
     if path.suffix.lower() in (".json", ".csv", ".tsv", ".yaml", ".yml"):
         raise InputError(
-            f"{path.name} is no plain class list; write one class name per line in a .txt file.",
+            f"{path.name} is no plain label set; write one class name per line in a .txt file.",
             "unsupported",
         )
     if not path.exists():

@@ -36,6 +36,7 @@ from ml_core.data.pictures import DemoPictures
 from ml_core.data.specs import SMALLEST_SPLIT, ImageSpec, PairSpec
 from ml_core.data.watch import Watch
 from ml_core.events import Control, Event
+from ml_core.figures import count
 from ml_core.jobs.devices import choose_device, cores, picture_processes, set_threads
 from ml_core.jobs.measure import Bench, OpenSetting, open_attack
 from ml_core.jobs.opening import opening, opening_images
@@ -138,6 +139,14 @@ class Inputs:
     sets: tuple[PictureSet, ...]
     remarks: tuple[str, ...]
     workers: PictureWorkers | None = None
+
+    @property
+    def training_data(self) -> str:
+        """What is trained on, for a reader: name, size and key; empty where nothing is."""
+        if not self.training_key:
+            return ""
+        used = self.sets[-1]
+        return f"{used.name}: {count(len(used))} examples, key {self.training_key}"
 
     def close(self) -> None:
         """End the processes that read pictures."""

@@ -64,7 +64,7 @@ TITLES: Mapping[str, str] = {
     "pictures": "Pictures",
     "speed": "Measuring speed",
     "accuracy": "Clean accuracy",
-    "pull": "Classes that draw",
+    "pull": "Classes the model leans to",
     "probes": "Known triggers",
     "patches": "Patches",
     "refine": "Best patch",

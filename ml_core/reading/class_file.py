@@ -55,7 +55,7 @@ def read_class_file(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]
         raw = file.read(MAX_BYTES + 1)
     if size > MAX_BYTES or len(raw) > MAX_BYTES:
         raise unsupported(
-            f"The class list {path.name} is larger than 4 MB; write one class per line in a text "
+            f"The label set {path.name} is larger than 4 MB; write one class per line in a text "
             "file instead."
         )
     try:
@@ -93,7 +93,7 @@ def _check_parts(text: str, path: Path) -> None:
     for number, part in enumerate(_PART.finditer(text)):
         if number > _MAX_PARTS:
             line = text.count("\n", 0, part.start()) + 1
-            raise _refused(path, line, "it has more parts than a list of classes")
+            raise _refused(path, line, "it has more parts than a label set")
 
 
 def _refused(path: Path, line: int, why: str) -> InputError:

@@ -105,7 +105,7 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     assert card.property("tone") in ("info", "caution")
     rates = {"before": {"asr_excl": 0.981}, "after": {"asr_excl": 0.019}, "source_sha256": sha256}
     panel.session.run = RunState("/run", "cleanclip", "finished", result=rates)
-    assert card.answer.text().startswith("Cleaned copy: ASR 98.1 → 1.9 % (scan, ")
+    assert card.answer.text().startswith("Cleaned copy: ASR 98.1 → 1.9 % (the original: ")
     panel.session.run = None
     used = panel.session.checkpoint
     other = replace(used, inspection=replace(used.inspection, sha256="c" * 64))

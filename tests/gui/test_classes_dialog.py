@@ -1,4 +1,4 @@
-"""Editing the class list, in the dialog and through the data bar to the real model's images."""
+"""Editing the label set, in the dialog and through the data bar to the real model's images."""
 
 import pytest
 

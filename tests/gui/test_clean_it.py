@@ -75,10 +75,18 @@ def test_the_button_takes_what_is_open_and_says_what_is_missing(panel, session, 
     assert "A job is running" in setup.clean_it_lacks.text()
     runner.end(Done("cancelled"))
     setup.data.table.setChecked(True)
-    assert "Choose pairs of your own below" in setup.clean_it_lacks.text()
+    assert "Choose pairs of your own" in setup.clean_it_lacks.text()
     setup.clean_it.click()
     assert setup.data.table.hasFocus()
     assert panel.run.runner is None
+    panel.form.set_method("supervised")
+    setup.data.folder.setChecked(True)
+    assert "Choose labelled images of your own" in setup.clean_it_lacks.text()
+    for button in (setup.clean_it, panel.start_button):
+        setup.output.setFocus()
+        button.click()
+        assert setup.data.folder.hasFocus()
+        assert panel.run.runner is None
     setup.data.demo.setChecked(True)
     assert setup.clean_it_lacks.text() == ""
     assert setup.clean_it.isEnabled()

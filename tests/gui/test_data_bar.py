@@ -87,7 +87,7 @@ def test_a_published_set_brings_its_classes_and_one_can_go_back(bar, qtbot, tmp_
 
     dialog = asked_for(bar, qtbot, cifar(tmp_path / "cifar-10-batches-bin"))
     assert dialog.state.text().startswith("CIFAR-10, test pictures: 20 pictures.")
-    assert "The label set is the 10 classes of the pictures." in dialog.state.text()
+    assert "The label set is the 10 classes of the images." in dialog.state.text()
     assert dialog.classes_chosen == TEN
     assert dialog.table.item(3, 1).text() == "2"
     dialog.split.setCurrentIndex(1)

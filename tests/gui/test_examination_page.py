@@ -230,7 +230,7 @@ def test_the_other_stations_know_what_was_found(qtbot, make, poisoned, tmp_path)
     assert (runner.kind, runner.spec["checkpoint"]) == ("examine", str(poisoned))
     qtbot.waitUntil(lambda: window.session.images is not None)
     assert panel.pages.currentIndex() == EXAMINATION
-    assert window.status.job.text().startswith("An examination is running")
+    assert window.status.job.text().startswith("The examination is running")
     sha256, folder = panel.inspection.sha256, tmp_path / "examined"
     runner.play(examinations.done(folder, examinations.write_examination(folder, sha256=sha256)))
     assert scan.state()["scans"] == (str(folder / "scan"),)

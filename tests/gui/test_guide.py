@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QPoint, QRect
+from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtWidgets import QScrollArea
 
 from cleanclip_gui.session.records import JobState
@@ -55,6 +55,10 @@ def test_it_leads_from_opening_to_cleaning(window, qtbot):
     assert "98.0 %" in guide.card.accessibleDescription()
     guide.card.next.click()
     assert (window.station, guide.card.next.text()) == ("clean", "Clean it")
+    qtbot.keyClick(guide.card.next, Qt.Key.Key_Left)
+    assert STEPS[guide.position].title == "See the effect"
+    qtbot.keyClick(guide.card.next, Qt.Key.Key_Right)
+    assert window.station == "clean"
     guide.show_step(len(STEPS) - 1)
     assert (window.station, guide.card.next.text()) == ("report", "End tour")
     guide.end()

@@ -57,7 +57,7 @@ def test_a_run_with_pipes_in_it_is_shown_without(tmp_path):
 def test_a_class_list_that_is_a_pipe_is_not_copied(tmp_path):
     spec = read_spec(write_run(tmp_path / "runs", "run") / SPEC_FILE)
     spec = spec.model_copy(update={"label_set": str(pipe(tmp_path / "classes.txt"))})
-    with pytest.raises(InputError, match=r"class list .*classes\.txt cannot be read"):
+    with pytest.raises(InputError, match=r"label set .*classes\.txt cannot be read"):
         copy_job(spec, tmp_path / "runs")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage
-from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
+from PySide6.QtWidgets import QApplication, QDialog, QLineEdit, QWidget
 
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import JobState, RunProgress, ShownPrediction
@@ -12,6 +12,7 @@ from cleanclip_gui.station import AtWork, Scene
 from cleanclip_gui.talk.presenter import facts
 from cleanclip_gui.talk.script import SHIPPED, Recorded, shipped
 from ml_core.events import Metric
+from ml_core.reading.errors import InputError
 from tests.gui import scans
 from tests.gui.factories import evaluation
 from tests.gui.test_gallery import per_image
@@ -138,6 +139,18 @@ def test_the_title_stands_first_and_then_the_story(window, qtbot):
         assert next(run for run in runs if run in {*searches, "trigger.demo"}) in searches
 
 
+def test_what_goes_wrong_is_said_on_the_card_of_the_stage(window, qtbot):
+    window.talk.present(full_screen=False)
+    press(qtbot, window, K.Key_Space)
+    heard = window.guide.card.accessibleDescription()
+    window.context.shell.failed.emit(InputError("A scan is running; wait until it has ended."))
+    assert "A scan is running" in window.guide.card.accessibleDescription()
+    assert not window.findChildren(QDialog)
+    press(qtbot, window, K.Key_Left)
+    press(qtbot, window, K.Key_Space)
+    assert window.guide.card.accessibleDescription() == heard
+
+
 def state_of(window):
     parts = (window.menuBar(), window.status, window.log_dock, window.header)
     return [part.isHidden() for part in parts], window.rail.width(), window.size().toTuple()
@@ -262,19 +275,19 @@ def test_the_figures_are_of_the_session(window):
     window.show_station("studio")
     assert words(window) == ["–", ""]
     session.evaluation = measured()
-    assert words(window) == ["–", "CA 99 %"]
+    assert words(window) == ["–", "CA 99.0 %"]
     session.prediction = ShownPrediction(2, "dog", "banana")
     session.evaluation = measured(asr_excl=0.981)
     left, right = facts(session, "studio")
     assert (left.words, left.alarming) == ("dog → banana", True)
     assert left.meaning == "prediction for picture 3: the trigger flips it"
-    assert right.words == "ASR 98 %"
+    assert right.words == "ASR 98.1 %"
     session.prediction = ShownPrediction(2, "dog", "dog")
     assert not facts(session, "studio")[0].alarming
 
     mine = {"asr_excl": 0.98, "checkpoint_sha256": session.checkpoint.inspection.sha256}
     for fields, rate in (
-        ({}, "ASR 98 %"), ({"checkpoint_sha256": "0" * 64}, "ASR …"),  # before cleaning
+        ({}, "ASR 98.0 %"), ({"checkpoint_sha256": "0" * 64}, "ASR …"),  # before cleaning
         ({"trigger": "a digest"}, "ASR …"),  # there is none any more
     ):  # fmt: skip
         session.evaluation = measured(**mine | fields)
@@ -285,7 +298,7 @@ def test_the_figures_are_of_the_session(window):
     assert words(window)[0] == "Cleaning 43 %"
     result = {"before": {"asr_excl": 0.98, "ca": 0.99}, "after": {"asr_excl": 0.02, "ca": 0.97}}
     session.run = RunState("out", "cleanclip", "finished", result=result)
-    assert words(window) == ["CA 97 %", "ASR 98 % → 2 %"]
+    assert words(window) == ["CA 97.0 %", "ASR 98.0 % → 2.0 %"]
     window.show_station("scan")
     assert words(window) == ["Is there a hidden trigger?", ""]
     session.show_job("scan", JobState("out", "finished", "found", "banana"))

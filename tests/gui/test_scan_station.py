@@ -256,7 +256,7 @@ def test_what_a_run_made_of_the_open_checkpoint_is_scanned_in_the_same_way(stati
     folder = write_scan(tmp_path / "again", scan("nothing", sha256="c" * 64))
     station.open_folder(folder)
     assert station.result.verdict.title.text().startswith("Cleaned copy: Nothing found")
-    assert "· Cleaned copy: Nothing found" in station.earlier.item(0).text()
+    assert "· Cleaned: Nothing found" in station.earlier.item(0).text()
     Path(result["checkpoint"]).unlink()
     station.start(cleaned=True)
     assert "is gone" in station.failures[-1].sentence

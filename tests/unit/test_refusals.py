@@ -328,7 +328,7 @@ DATA = (
         label_set, "unsupported",
         (("empty.txt", b"\n\n"), "empty.txt", "usage"),
         (("x.yaml", b"!!python/object:os.system x\n"),
-         "is no plain class list; write one class name"),
+         "is no plain label set; write one class name"),
         (("huge.py", b"#" * (5 << 20)),
          "larger than 4 MB; write one class per line in a text file"),
         (("huge.txt", b"a" * (17 << 20)), "larger than 16 MB; shorten it"),

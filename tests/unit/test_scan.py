@@ -372,6 +372,7 @@ def test_no_verdict_calls_a_checkpoint_clean_and_what_was_not_searched_is_named(
         assert named in missing
     assert "Patches." not in missing
     assert "Patches." in "\n".join(said(probed(probe(3))).not_searched)
+    assert "Known triggers." not in "\n".join(said(probed(probe(3))).not_searched)
     assert score(Stages()) == 0
 
 

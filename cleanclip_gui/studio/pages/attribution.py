@@ -192,7 +192,7 @@ _UNITS = {
     "attention": "relevance",
     "occlusion": "logits lost when covered",
 }
-_LAST_STAGE = None, "Last layer (default)"
+_USUAL_STAGE = None, "Usual stage (default)"
 _SETTLE_MS = 200
 _QUICK_S, _COARSE = 2.0, 4
 _HINT = "Point at a cell, or use the arrow keys, to read its value."
@@ -227,7 +227,7 @@ class AttributionPage(AskingPage):
         self.attribution: Attribution | None = None
         self.method = fill(named(QComboBox(), "Method"), METHOD_TITLES.items())
         self.explained = fill(named(QComboBox(), "Class to explain"), CLASSES)
-        self.stage = fill(named(QComboBox(), "Convolution stage"), [_LAST_STAGE])
+        self.stage = fill(named(QComboBox(), "Convolution stage"), [_USUAL_STAGE])
         for box in (self.stage, self.method):
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.clean = HeatOverlay("Without trigger", "Open a checkpoint and images.")
@@ -413,7 +413,7 @@ class AttributionPage(AskingPage):
 
     def _offer_stages(self, attribution: Attribution) -> None:
         stages: dict[str, int] = attribution.settings.get("stages", {})
-        entries = [_LAST_STAGE, *((name, f"{name}: {n} × {n}") for name, n in stages.items())]
+        entries = [_USUAL_STAGE, *((name, f"{name}: {n} × {n}") for name, n in stages.items())]
         fill(self.stage, entries, self.stage.currentData())
 
     def _show_controls(self) -> None:

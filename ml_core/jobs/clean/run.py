@@ -385,7 +385,7 @@ class _Opened:
             "seed": recipe.seed,
             "steps": outcome.step,
             "total_steps": outcome.total_steps,
-            "training_data": inputs.training_key,
+            "training_data": inputs.training_data,
             "precision": speed.precision,
             "step_seconds": dict(speed.step_seconds),
             "speed": speed.to_dict(),

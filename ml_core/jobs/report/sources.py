@@ -179,13 +179,14 @@ def _run(folder: Path) -> _Run:
     if spec.images is None and spec.test_images is None:
         raise InputError(
             f"The run {name} measured nothing, as it was given no images: measure its checkpoints "
-            "with `cleanclip evaluate --keep` and give --measurement."
+            "with “Measure and keep”, or with `cleanclip evaluate --keep` and --measurement."
         )
     for when in ("before", "after"):
         if not (folder / MEASUREMENTS_FOLDER / when / MEASUREMENT_FILE).is_file():
             raise InputError(
                 f"The run {name} kept no answers of its pictures: run it again, or measure its "
-                "checkpoints with `cleanclip evaluate --keep` and give --measurement."
+                "checkpoints with “Measure and keep”, or with `cleanclip evaluate --keep` and "
+                "--measurement."
             )
     # It may have been moved here.
     return _Run(folder, spec.model_copy(update={"output_dir": str(folder.resolve())}), result)

@@ -169,7 +169,7 @@ class SavedSession(_Saved):
         if self.images is not None:
             named.append((self.images.path or "", "evaluation images"))
         if self.label_set not in label_sets():
-            named.append((self.label_set, "class list"))
+            named.append((self.label_set, "label set"))
         if self.cleaned is not None:
             named += [
                 (self.cleaned.checkpoint, "cleaned checkpoint"),
