@@ -108,7 +108,9 @@ def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch
     qtbot.waitUntil(lambda: "Found: " in card_text(window), timeout=CLEAN)
     keys.tab_to("Next")
     keys.press(K.Key_Return)
-    assert "“banana”" in window.stations["checkpoint"].examination.headline.text()
+    page = window.stations["checkpoint"].examination
+    assert "“banana”" in page.headline.text()
+    assert page.rows["accuracy"].figure.text().endswith("%")
     qtbot.waitUntil(lambda: session.evaluation is not None, timeout=WAIT)
     assert session.evaluation.asr_excl is None
 

@@ -11,7 +11,6 @@ import pytest
 from PySide6.QtWidgets import QLabel
 
 from cleanclip_gui import threads
-from cleanclip_gui.checkpoint import station as checkpoint_station
 from cleanclip_gui.checkpoint.examining import examination_of
 from cleanclip_gui.checkpoint.station import EXAMINATION, FACTS, CheckpointStation
 from cleanclip_gui.inference.inference import Inference
@@ -22,7 +21,6 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.examination import EXAMINATIONS, ExamineStep, words
-from ml_core.jobs.scan import ScanSettings
 from ml_core.paths import data_dir
 from tests.gui import examinations
 from tests.gui.factories import images
@@ -263,24 +261,3 @@ def test_the_other_stations_know_what_was_found(qtbot, make, poisoned, tmp_path)
     assert window.session.run.output_dir == str(run)
     assert window.context.settings.last_result("scan", "c" * 64).verdict == "nothing"
     assert run in [past.folder for past in window.stations["clean"].runs.runs]
-
-
-def test_the_demo_is_examined_by_the_real_job(qtbot, tmp_path, poisoned, monkeypatch, request):
-    small = ScanSettings(stages=("probes", "patches"), starts=2, search=64, held_out=128)
-    monkeypatch.setattr(
-        checkpoint_station, "examination_of",
-        lambda *args: examination_of(*args).model_copy(update={"scan": small}),
-    )  # fmt: skip
-    panel = make_panel(qtbot, tmp_path)
-    request.addfinalizer(threads.close_all)
-    opened(qtbot, panel, poisoned)
-    with qtbot.waitSignal(panel.examining.ended, timeout=240_000):
-        panel.verdict.next.click()
-    assert panel.failures == []
-    assert "“banana”" in panel.examination.headline.text()
-    assert panel.examination.rows["accuracy"].figure.text().endswith("%")
-    assert [kind for kind, _ in panel.opened] == ["scan_made"]
-    headline = panel.examination.headline.text()
-    with qtbot.waitSignal(panel.examining.ended, timeout=60_000):
-        panel.examination.again.click()
-    assert panel.examination.headline.text() == headline
