@@ -619,7 +619,7 @@ class _Scanning:
     ) -> Generator[Event, None, Rate]:  # fmt: skip
         """What the same search comes to on the reference."""
         search = own_of_reference(self._sides, settings, target, place, self._spec.seed, part)
-        return (yield from forwarded(search, lambda at: Progress("measure", at.done, at.total)))
+        return (yield from forwarded(search, lambda at: Progress("beside", at.done, at.total)))
 
     def _overlays(self, before: Stages) -> Generator[Event, None, tuple[Overlays, Arrays]]:
         sides, shortlist = self._sides, self._shortlist(before)
