@@ -13,15 +13,12 @@ from cleanclip_gui import theme
 from cleanclip_gui.report.sentence_tree import SentenceRow, SentenceTree
 from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.text import percent, percent_range, plain, signed
+from cleanclip_gui.widgets.text import plain
 from ml_core.reports.record import (
     Claim,
     ContrastClaim,
-    Counted,
-    DifferenceClaim,
     Evidence,
     HoldsBy,
-    Interval,
     MeasurementFacts,
     QuotedClaim,
 )
@@ -63,11 +60,8 @@ class ClaimRow:
 
     id: str
     sentence: str
-    value: str
-    interval: str
     holds_by: HoldsBy
     evidence: tuple[str, ...]
-    headline: bool
     place: ClaimPlace
 
 
@@ -92,42 +86,13 @@ def _section(evidence: Evidence, claim: Claim) -> str:
 
 
 def _claim_row(evidence: Evidence, claim: Claim) -> ClaimRow:
-    value, interval = _figures(claim)
     return ClaimRow(
         id=claim.id,
         sentence=plain(claim.sentence, 900),
-        value=value,
-        interval=interval,
         holds_by=claim.holds_by,
         evidence=tuple(claim.evidence),
-        headline=claim.headline,
         place=_place(evidence, claim),
     )
-
-
-def _figures(claim: Claim) -> tuple[str, str]:
-    """The value and its interval; empty of a claim without a figure."""
-    if isinstance(claim, DifferenceClaim):
-        return _points(claim.difference), _points_range(claim.adjusted_interval)
-    if isinstance(claim, ContrastClaim):
-        return _points(claim.difference), _points_range(claim.interval)
-    return _rate(claim.rate), _range(claim.interval)
-
-
-def _rate(rate: Counted | None) -> str:
-    return "" if rate is None else percent(rate.value)
-
-
-def _range(interval: Interval | None) -> str:
-    return "" if interval is None else percent_range((interval.low, interval.high))
-
-
-def _points(difference: float) -> str:
-    return f"{signed(100 * difference)} points"
-
-
-def _points_range(interval: Interval) -> str:
-    return f"{signed(100 * interval.low)} to {signed(100 * interval.high)}"
 
 
 def _place(evidence: Evidence, claim: Claim) -> ClaimPlace:
@@ -152,7 +117,7 @@ def _owners(evidence: Evidence, claim: QuotedClaim) -> Iterator[ClaimPlace]:
 
 
 VERDICT, NOT_TESTED = "The report says", "What was not tested"
-_TITLES = ("Claim", "Value", "95 % interval", "Checked by")
+_TITLES = ("Claim", "Checked by")
 _BUTTONS = {
     "checkpoint": "Show the file",
     "measurement": "Show in Studio",
@@ -222,9 +187,8 @@ class ClaimsView(QWidget):
 
 def _sentences(sentences: Sequence[str]) -> list[SentenceRow]:
     """Sentences of the report about its claims, without figures."""
-    return [SentenceRow(None, (plain(sentence, 900), "", "", "")) for sentence in sentences]
+    return [SentenceRow(None, (plain(sentence, 900), "")) for sentence in sentences]
 
 
 def _row(row: ClaimRow) -> SentenceRow:
-    texts = (row.sentence, row.value, row.interval, CHECKED_BY[row.holds_by])
-    return SentenceRow(row.id, texts, ("", "", "muted", "muted"), bold=(1,) if row.headline else ())
+    return SentenceRow(row.id, (row.sentence, CHECKED_BY[row.holds_by]), ("", "muted"))
