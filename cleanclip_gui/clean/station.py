@@ -397,12 +397,11 @@ class CleanStation(Page):
 
     def _lacks_data(self) -> bool:
         """Whether training data is still to be chosen; if so, lead to its choice."""
-        trains = FACTS[self.form.method.method].data != "none"
-        if not trains or not self.data.lacks:
-            return False
-        self.columns.open_left()
-        self.data.ask()
-        return True
+        lacks = FACTS[self.form.method.method].data != "none" and bool(self.data.lacks)
+        if lacks:
+            self.columns.open_left()
+            self.data.ask()
+        return lacks
 
     def _may_start(self) -> bool:
         """Whether the rate suits the checkpoint, or the user wants it, which is asked once."""

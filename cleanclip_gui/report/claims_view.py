@@ -137,7 +137,7 @@ class ClaimsView(QWidget):
         self._rows: dict[str, ClaimRow] = {}
         self.tree = SentenceTree("Claims of the report", _TITLES, 0)
         self.basis = Label(_NONE, "subtle", wrap=True, selectable=True)
-        self.show_button = push_button(_BUTTONS["measurement"], self._on_show_clicked)
+        self.show_button = push_button("", lambda: self._on_opened(self.tree.key))
         self.show_button.hide()
         column(
             (self.tree, 1),
@@ -180,9 +180,6 @@ class ClaimsView(QWidget):
         row = self._rows.get(str(key))
         if row is not None:
             self.place_wanted.emit(row.place)
-
-    def _on_show_clicked(self) -> None:
-        self._on_opened(self.tree.key)
 
 
 def _sentences(sentences: Sequence[str]) -> list[SentenceRow]:

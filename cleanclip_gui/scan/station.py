@@ -26,7 +26,6 @@ from cleanclip_gui.scan.setup import NONE, OWN, ScanReference, ScanSetup
 from cleanclip_gui.scan.stamping import Stamped, Stamping
 from cleanclip_gui.scan.tables import csv_rows
 from cleanclip_gui.session.records import JobState, RunProgress, is_live
-from cleanclip_gui.session.settings import PastResult
 from cleanclip_gui.station import AtWork, Context, Page, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import Label, Note, bind, focus_first, named, push_button
@@ -677,7 +676,7 @@ class ScanStation(Page):
         ][:_MOST_SHOWN]
         for past in of_it:
             whose = "Cleaned: " if digest not in ("", past.sha256) else ""
-            item = QListWidgetItem(earlier_text(past, whose))
+            item = QListWidgetItem(f"{day_and_time(past.made)} · {whose}{plain(past.brief, 60)}")
             item.setData(Qt.ItemDataRole.UserRole, past.folder)
             item.setToolTip(plain(past.folder, 300))
             item.setSizeHint(QSize(0, theme.px(_ITEM)))  # as wide as the list, and no wider
@@ -734,11 +733,6 @@ class ScanStation(Page):
         session = self.session
         studio = "" if session.reference is None else session.reference.path
         self.setup.reference.offer(session.checkpoint, studio, session.trusted)
-
-
-def earlier_text(scan: PastResult, of: str = "") -> str:
-    """When a scan was made, and what it said; ``of`` goes before that."""
-    return f"{day_and_time(scan.made)} · {of}{plain(scan.brief, 60)}"
 
 
 def example_cells() -> list[PictureCell]:

@@ -20,7 +20,7 @@ from cleanclip_gui.scan.result_view import LOOKS, ink
 from cleanclip_gui.scan.scanning import LiveScan, estimate_folder, folder_of, stages_done
 from cleanclip_gui.scan.setup import NONE, OWN, PARENT, TWIN, ScanReference, parent_of
 from cleanclip_gui.scan.stamping import pictures_of
-from cleanclip_gui.scan.station import READY, RESULT, ScanStation, earlier_text
+from cleanclip_gui.scan.station import READY, RESULT, ScanStation
 from cleanclip_gui.session import RunState, Session
 from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context
@@ -358,8 +358,8 @@ def test_a_finished_scan_is_read_from_its_folder_and_listed(station, tmp_path):
     assert (said.status, said.verdict, said.target) == ("finished", "found", "banana")
     assert station.earlier.count() == 1
     assert station.earlier.item(0).text().endswith(" · Backdoor-like: banana")
-    for verdict, words in (("unknown", " · Cannot say"), ("odd", " · Scan")):
-        assert earlier_text(PastResult(folder="x", verdict=verdict)).endswith(words)
+    for verdict, words in (("unknown", "Cannot say"), ("odd", "Scan")):
+        assert PastResult(folder="x", verdict=verdict).brief == words
     (kept,) = SettingsStore(station.context.settings._folder).results("scan")  # after a restart
     assert kept.folder == str(folder)
     station.hide()
