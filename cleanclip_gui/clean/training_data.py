@@ -187,7 +187,7 @@ class TrainingData(QWidget):
 
     def ask(self) -> None:
         """Go to the choice of what there is to train on."""
-        self._choices.checkedButton().setFocus()
+        next(button for button in self._choices.buttons() if button.isChecked()).setFocus()
 
     def pairs(self) -> PairSpec | None:
         """The pairs to train on; None for a method that takes labelled images.
