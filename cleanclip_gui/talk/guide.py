@@ -138,7 +138,7 @@ class Guide(QObject):
         self.card.end.clicked.connect(self.end)
         self.card.recorded.clicked.connect(self.show_recorded)
         self._keys = [  # an arrow would go from button to button
-            QShortcut(QKeySequence(key), self.card, button.click, context=_ON_CARD)
+            QShortcut(QKeySequence(key), self.card, activated=button.click, context=_ON_CARD)
             for button, names in ((self.card.next, _FORWARD), (self.card.back, _BACK))
             for key in names
         ]

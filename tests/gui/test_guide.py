@@ -59,6 +59,9 @@ def test_it_leads_from_opening_to_cleaning(window, qtbot):
     assert STEPS[guide.position].title == "See the effect"
     qtbot.keyClick(guide.card.next, Qt.Key.Key_Right)
     assert window.station == "clean"
+    window.pages.setFocus()
+    qtbot.keyClick(window.pages, Qt.Key.Key_Left)  # which is not the card's
+    assert window.station == "clean"
     guide.show_step(len(STEPS) - 1)
     assert (window.station, guide.card.next.text()) == ("report", "End tour")
     guide.end()
