@@ -185,8 +185,8 @@ class Stage(QWidget):
             font.setPixelSize(max(1, round(0.78 * high)))
             wide = QFontMetricsF(font).horizontalAdvance(text) / max(box.width(), 1.0)
             if wide > 1:
-                font.setPixelSize(
-                    max(min(self.type_pixels, font.pixelSize()), int(0.78 * high / wide))
+                font.setPixelSize(  # a little less: its width is not in proportion
+                    max(min(self.type_pixels, font.pixelSize()), int(0.74 * high / wide))
                 )
             line = QRectF(box.left(), top, box.width(), high)
             _write(painter, line, text, font, colour, align | Qt.AlignmentFlag.AlignVCenter)
