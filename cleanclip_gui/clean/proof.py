@@ -474,7 +474,7 @@ class ProofSection(QWidget):
             self.say(error.sentence)
             return
         self.tested = folder
-        self._session.show_job(kind, JobState(str(folder), "running"))
+        self._session.show_job(JOBS[kind].title, JobState(str(folder), "running"))
         self._begun = time.monotonic()
         self._points = []
         if isinstance(spec, ReboundSpec):
@@ -549,7 +549,8 @@ class ProofSection(QWidget):
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
             fraction, seconds = self.task.fraction, self.task.seconds_left
-            self._session.show_progress(self.task.kind, RunProgress(event.stage, fraction, seconds))
+            title = JOBS[self.task.kind].title
+            self._session.show_progress(title, RunProgress(event.stage, fraction, seconds))
             self.busy.show_share(fraction)
             left = left_text(seconds)
             self.say(f"{self.title} is running{left and ', '}{left}.")
@@ -559,7 +560,7 @@ class ProofSection(QWidget):
                 self.rebound.add(event)
 
     def _on_ended(self, last: Done) -> None:
-        self._session.show_job(self.task.kind, None)
+        self._session.show_job(JOBS[self.task.kind].title, None)
         self.busy.hide()
         failed = last.status == "failed"
         if last.status == "finished":

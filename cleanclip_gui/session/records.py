@@ -225,8 +225,8 @@ class Session:
     Studio's :class:`AutoSpeed`.
     ``run``, ``run_progress``: the run at work or last shown, and how far it is, None before it has
     told. Writer: the Clean station's ``CleaningRun``.
-    ``jobs``, ``job_progress``: the same of other jobs whose results others follow, by kind; see
-    :meth:`show_job`. Writers: the stations with such a job.
+    ``jobs``, ``job_progress``: the same of other jobs that others follow, by the title of their
+    kind; see :meth:`show_job`. Writers: the stations with such a job.
     ``device``, ``devices``: where Studio computes, and could. Writer: :class:`StudioDevice`.
     ``station``: the page on show. Writer: the window.
     ``folder``: where the session was saved by name; empty if it was not. ``runs``: folders of all

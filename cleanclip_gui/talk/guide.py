@@ -13,10 +13,11 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.talk.script import Recorded, Step, Talk, check_names, shipped
 from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.layout import column, reveal, row
-from cleanclip_gui.widgets.text import UNBROKEN
+from cleanclip_gui.widgets.text import UNBROKEN, plain
 
 _ON_CARD = Qt.ShortcutContext.WidgetWithChildrenShortcut
-_FORWARD, _BACK = ("Right", "PgDown"), ("Left", "PgUp")
+FORWARD, BACK = ("PgDown", "Right"), ("PgUp", "Left")
+"""Keys that turn the steps of a talk."""
 _T = QEvent.Type
 _MOVES = (_T.Resize, _T.Move, _T.Show, _T.Hide, _T.LayoutRequest)
 
@@ -137,11 +138,11 @@ class Guide(QObject):
         self.card.back.clicked.connect(self.go_back)
         self.card.end.clicked.connect(self.end)
         self.card.recorded.clicked.connect(self.show_recorded)
-        self._keys = [  # an arrow would go from button to button
-            QShortcut(QKeySequence(key), self.card, activated=button.click, context=_ON_CARD)
-            for button, names in ((self.card.next, _FORWARD), (self.card.back, _BACK))
-            for key in names
-        ]
+        self._keys: list[QShortcut] = []  # an arrow would go from button to button
+        for button, names in ((self.card.next, FORWARD), (self.card.back, BACK)):
+            for key in names:
+                self._keys.append(QShortcut(QKeySequence(key), self.card, context=_ON_CARD))
+                self._keys[-1].activated.connect(button.click)
         events = self._session.events
         for signal in (
             events.checkpoint, events.evaluation, events.trigger, events.jobs, events.run,
@@ -224,7 +225,7 @@ class Guide(QObject):
 
     def say(self, trouble: str) -> None:
         """Say in place of the step's words why something could not be done, until it changes."""
-        self._trouble = trouble
+        self._trouble = plain(trouble, 600)
         self._refresh()
 
     def go_on(self) -> None:
@@ -308,7 +309,7 @@ class Guide(QObject):
         if recorded is not None:
             body, can_go_on = f"Recorded earlier ({recorded.made}). {recorded.text}", True
         if self.on_title:  # the stage shows it in large type
-            count, title, body, text, can_go_on = "", "", "", "Begin", True
+            count, title, body, text, can_go_on = "", "", self._trouble, "Begin", True
         self.card.show_step(count, title, body, text, can_go_on)
         self.card.back.setVisible(not self.on_stage)  # a key does it too
         self.card.back.setEnabled(self.position > 0 or (self.on_stage and not self.on_title))

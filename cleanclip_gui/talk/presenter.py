@@ -12,7 +12,7 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context, OnStage, Scene
 from cleanclip_gui.talk.curve import CurveChart
-from cleanclip_gui.talk.guide import Guide
+from cleanclip_gui.talk.guide import BACK, FORWARD, Guide
 from cleanclip_gui.talk.script import Recorded, measured, of_result
 from cleanclip_gui.talk.stage import Large, Stage
 from cleanclip_gui.widgets.text import NOT_MEASURED, percent, plain
@@ -108,8 +108,8 @@ def _of_job(session: Session, kind: str) -> Large:
 
 
 KEYS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("Next", "Page Down, Right, Space", ("PgDown", "Right", "Space")),
-    ("Back", "Page Up, Left", ("PgUp", "Left")),
+    ("Next", "Page Down, Right, Space", (*FORWARD, "Space")),
+    ("Back", "Page Up, Left", BACK),
     ("Black screen", ". or B", (".", "B")),
     ("Leave the full screen, then end", "Esc", ("Esc",)),
 )

@@ -185,7 +185,7 @@ class Stage(QWidget):
             font.setPixelSize(max(1, round(0.78 * high)))
             wide = QFontMetricsF(font).horizontalAdvance(text) / max(box.width(), 1.0)
             if wide > 1:
-                font.setPixelSize(  # a little less: its width is not in proportion
+                font.setPixelSize(  # a little less: widths do not scale exactly
                     max(min(self.type_pixels, font.pixelSize()), int(0.74 * high / wide))
                 )
             line = QRectF(box.left(), top, box.width(), high)

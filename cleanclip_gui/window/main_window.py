@@ -62,7 +62,6 @@ from cleanclip_gui.window.welcome import WelcomePage
 from ml_core.cleaning.catalogue import method_title
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.demo import demo_target
-from ml_core.jobs.table import JOBS
 from ml_core.paths import resource
 from ml_core.reading import InputError
 from ml_core.reports.sessions.folder import is_session
@@ -832,7 +831,7 @@ class MainWindow(QMainWindow):
         else:
             for kind, job in session.jobs.items():
                 if job.status == "running":
-                    text = f"The {JOBS[kind].title if kind in JOBS else kind} is running"
+                    text = f"The {kind} is running"
                     progress = session.job_progress.get(kind)
         if progress is not None and text.endswith("running"):
             left = left_text(progress.seconds_left)

@@ -57,7 +57,7 @@ def test_the_rebound_test_from_start_to_verdict(panel, shown):  # noqa: F811
         runner.event_received.emit(Progress("rebound", done, 900))
         now += 10
     assert section.state.text() == "The rebound test is running, 2 min left."
-    assert panel.session.job_progress["rebound"].seconds_left == pytest.approx(100)
+    assert panel.session.job_progress["rebound test"].seconds_left == pytest.approx(100)
     values = {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02, "asr_low": 0.01,
               "asr_high": 0.03, "ca": 0.95}  # fmt: skip
     runner.event_received.emit(Metric(25, 900, values))
@@ -65,7 +65,7 @@ def test_the_rebound_test_from_start_to_verdict(panel, shown):  # noqa: F811
     assert chart.series("0.1").point(0) == (25, 0.02)
     assert not verdict.isVisibleTo(section)
     runner.end(Done("finished", rebound_record()))
-    assert "rebound" not in panel.session.jobs
+    assert not panel.session.jobs
     assert chart.keys() == ("0.1", "0.3", "1")
     assert (verdict.text(), verdict.property("role")) == ("Stays clean in this test.", "success")
     assert chart.level == (LIMIT, "limit 5 %")

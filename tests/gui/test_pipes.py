@@ -54,7 +54,7 @@ def test_a_run_with_pipes_in_it_is_shown_without(tmp_path):
     assert run_metrics(folder) == ()
 
 
-def test_a_class_list_that_is_a_pipe_is_not_copied(tmp_path):
+def test_a_label_set_that_is_a_pipe_is_not_copied(tmp_path):
     spec = read_spec(write_run(tmp_path / "runs", "run") / SPEC_FILE)
     spec = spec.model_copy(update={"label_set": str(pipe(tmp_path / "classes.txt"))})
     with pytest.raises(InputError, match=r"label set .*classes\.txt cannot be read"):
