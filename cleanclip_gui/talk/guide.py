@@ -88,9 +88,10 @@ class GuideCard(QFrame):
         row((text, 1), acts, of=self, margins="card", spacing=theme.SPACE_L)
 
     def set_pixel_size(self, pixels: int) -> None:
-        """Write title and text so large; 0: as large as all else."""
-        for label, share in ((self._body, 1.0), (self._title, 1.2), (self._count, 1.0)):
-            theme.set_pixels(label, round(share * pixels))
+        """Write title, text and buttons so large; 0: as large as all else."""
+        acts = ((button, 0.8) for button in (self.back, self.recorded, self.next))
+        for widget, share in ((self._body, 1), (self._title, 1.2), (self._count, 1), *acts):
+            theme.set_pixels(widget, round(share * pixels))
         lines = 2.6 * pixels or 3 * self.fontMetrics().height()
         self._body.setMinimumHeight(round(lines))  # the page above keeps its height
 

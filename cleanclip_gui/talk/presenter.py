@@ -78,12 +78,16 @@ def _accuracy(session: Session) -> Large:
 
 
 def _of_cleaning(session: Session) -> tuple[Large, Large]:
-    before, after = (of_result(session, when, "asr_excl") for when in ("before", "after"))
-    ca = of_result(session, "after", "ca")
+    before = of_result(session, "before", "asr_excl")
+    after, ca, n, n_excl = (
+        of_result(session, "after", name) for name in ("asr_excl", "ca", "n", "n_excl")
+    )
     if after is not None:
-        accuracy = Large(f"CA {percent(ca, NOT_MEASURED)}", "clean accuracy after cleaning")
+        pictures, others = ("" if m is None else f", n = {m:.0f}" for m in (n, n_excl))
+        of = f"clean accuracy after cleaning{pictures}"
+        accuracy = Large(f"CA {percent(ca, NOT_MEASURED)}", of)
         words = f"ASR {percent(before, NOT_MEASURED)} {_ARROW} {percent(after, NOT_MEASURED)}"
-        return accuracy, Large(words, "before and after cleaning")
+        return accuracy, Large(words, f"before and after cleaning{others}")
     if is_live(session.run):
         is_chain = session.run is not None and not session.run.output_dir
         progress = None if is_chain else session.run_progress  # of a chain, it is the step's

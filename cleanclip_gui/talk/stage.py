@@ -211,17 +211,18 @@ class Stage(QWidget):
 
         columns = max(range(1, count + 1), key=side_in)
         side, rows = side_in(columns), -(-count // columns)
-        left = area.center().x() - (columns * (side + gap) - gap) / 2
+        wide = min(area.width() / columns, 1.6 * side + gap)  # names are longer than it
+        left = area.center().x() - columns * wide / 2
         top = area.center().y() - rows * (side + below) / 2
         for number, picture in enumerate(pictures):
             down, across = divmod(number, columns)
-            frame = QRectF(left + across * (side + gap), top + down * (side + below), side, side)
-            _paint_image(painter, frame, picture)
+            cell = QRectF(left + across * wide, top + down * (side + below), wide, side)
+            _paint_image(painter, cell.adjusted((wide - side) / 2, 0, (side - wide) / 2, 0), picture)
             for place, words in enumerate(picture.lines, 1):
                 last = picture.alarming and place == len(picture.lines)
-                box = QRectF(frame.left(), frame.bottom(), side, line)
+                box = QRectF(cell.left(), cell.bottom(), wide - gap, line)
+                box.translate(gap / 2, line * (place - 1))
                 _write(painter, box, words, fonts[last], "danger" if last else "text", _CENTRE)
-                frame.translate(0, line)
 
     def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802
         """Tab stays on the stage: nothing below it can be seen."""
