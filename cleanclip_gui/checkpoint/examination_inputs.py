@@ -6,20 +6,22 @@ import os
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QGridLayout, QMenu, QWidget
+from PySide6.QtWidgets import QMenu, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.examining import chosen_pictures, chosen_reference
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.widgets.controls import Label, push_button
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, plain, unbroken
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.demo import twin_for
 from ml_core.jobs.examination import Examination
 
 _IMAGES = ("file.images_folder", "file.images_table", "file.images_file", "file.images_back")
-_NEAREST = "A known file that is near, if there is one"
+_NEAREST, _TWIN = "a known file that is near, if there is one", "the demo's clean twin"
+_DRAWINGS = "the built-in drawings"
 
 
 class ExaminationInputs(QWidget):
@@ -40,31 +42,23 @@ class ExaminationInputs(QWidget):
         self.change_reference = push_button(
             "Change…", self.reference_wanted, name="Change the reference", look="quiet flush"
         )
-        lines = (
-            ("Pictures", self.pictures, self.change_pictures),
-            ("Reference", self.reference, self.change_reference),
+        lines = (self.pictures, self.change_pictures), (self.reference, self.change_reference)
+        rows = (
+            row((text, 1), button, (None, spare), spacing=theme.SPACE_S) for text, button in lines
         )
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(theme.SPACE_S)
-        grid.setVerticalSpacing(theme.SPACE_XS)
-        for number, (title, value, button) in enumerate(lines):
-            for place, part in enumerate((Label(title, "subtle"), value, button)):
-                grid.addWidget(part, number, place)
-        grid.setColumnStretch(1, 1)
-        grid.setColumnStretch(3, spare)
+        column(*rows, of=self, spacing=theme.SPACE_XS)
 
     def show_inputs(self, path: str, model: ShownCheckpoint | None, session: Session) -> None:
         """Show what an examination of a checkpoint would use; see `examination_of`."""
         images = session.images
-        pictures = "Built-in drawings"
+        pictures = _DRAWINGS
         if images is not None:
             pictures = f"{plain(images.name, 80)} · {unbroken(count_text(images.n))}"
-        self.pictures.setText(pictures)
+        self.pictures.setText(f"Pictures: {pictures}")
         reference = chosen_reference(path, model, session)
         twin = "" if reference else twin_for(Path(path))
         named = plain(Path(reference).name, 80) if reference else _NEAREST
-        self.reference.setText("The demo's clean twin" if twin else named)
+        self.reference.setText(f"Reference: {_TWIN if twin else named}")
 
     def _offer_pictures(self) -> None:
         menu, button = QMenu(self), self.change_pictures
@@ -82,7 +76,7 @@ def measured_on(record: Examination, path: str, model: ShownCheckpoint, session:
         others.append("no reference" if reference is None else "another reference")
     if not others or not record.looked_at:
         return ""
-    beside = "without a chosen reference"
+    beside = f"beside {_TWIN}" if twin_for(Path(path)) else "without a chosen reference"
     if before is not None:
         beside = f"beside {plain(Path(before).name, 80)}"
     are = "are" if "other pictures" in others else "is"
@@ -93,5 +87,5 @@ def measured_on(record: Examination, path: str, model: ShownCheckpoint, session:
 
 def _pictures(spec: ImageSpec | None) -> str:
     if spec is None:
-        return "the built-in drawings"
+        return _DRAWINGS
     return f"the demo's pictures ({spec.split})" if not spec.path else plain(Path(spec.path).name)

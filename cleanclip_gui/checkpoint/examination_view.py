@@ -212,7 +212,7 @@ class ExaminationView(QWidget):
         self._show_answer("info", "muted", "", role, words, sentences)
         for kind, line in self.rows.items():
             if kind not in steps or steps[kind].state == "running":
-                line.show_step(TITLES[kind], _WAITING, "")
+                line.show_step(TITLES[kind], _WAITING._replace(word="not done"), "")
 
     def show_examination(self, record: Examination, made: float, *, known_works: bool) -> None:
         """Show a finished examination; ``made`` is in seconds since 1970.

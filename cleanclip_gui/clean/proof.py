@@ -54,8 +54,7 @@ class ReboundView(QWidget):
 
     def __init__(self, prompts: Prompts) -> None:
         super().__init__()
-        self.verdict = Label("", wrap=True)
-        self.verdict.setFont(theme.figure_font(theme.FONT_POINTS + 2, bold=True))
+        self.verdict = _result_label()
         self.chart = Chart(
             "Attack success while finetuning again",
             prompts,
@@ -92,7 +91,7 @@ class ReboundView(QWidget):
         for curve in record["rates"]:
             for point in curve["points"]:
                 self._point(float(curve["factor"]), float(point["step"]), point)
-        self.verdict.setText(str(record["verdict"]))
+        self.verdict.setText(f"Rebound test: {record['verdict']}")
         theme.set_property(self.verdict, "role", _role(record))
         self.verdict.show()
         self.facts.setText(_facts(record))
@@ -113,6 +112,13 @@ class ReboundView(QWidget):
             key, step, float(values["asr_excl"]),
             nan if low is None else float(low), nan if high is None else float(high),
         )  # fmt: skip
+
+
+def _result_label() -> Label:
+    """For what a test came to, in one sentence."""
+    label = Label("", wrap=True)
+    label.setFont(theme.figure_font(theme.FONT_POINTS + 2, bold=True))
+    return label
 
 
 def pairs_text(kind: str, path: str | None) -> str:
@@ -169,7 +175,7 @@ class HoldoutsView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sentence = Label("", "heading", wrap=True)
+        self.sentence = _result_label()
         self.table = RowsTable("Hold-outs", _COLUMNS, numbers=range(2, 7))
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setWordWrap(True)  # a name that is cut says nothing
@@ -187,6 +193,8 @@ class HoldoutsView(QWidget):
         self.table.set_rows([_row(number, row, worst) for number, row in enumerate(rows)])
         self._fit()
         self.sentence.setText(worst_sentence(worst))
+        left = (worst.get("after") or 0.0) >= ReboundSpec.model_fields["limit"].default
+        theme.set_property(self.sentence, "role", "warning" if left else "")
         notes = [plain(note, 300) for note in record.get("notes") or ()]
         pairs = (record.get("spec") or {}).get("pairs")
         if pairs and any(row["group"] == "retrieval" for row in rows):
@@ -229,7 +237,7 @@ def worst_sentence(worst: Mapping[str, Any]) -> str:
     if worst.get("after") is None:
         return "Hold-outs"
     where = f"{plain(worst['group'], 60)}, {plain(worst['name'], 80)}"
-    return f"At worst {percent(worst['after'])} attack success is left ({where})."
+    return f"Hold-outs: at worst {percent(worst['after'])} attack success is left ({where})."
 
 
 _LEAD = (

@@ -649,7 +649,7 @@ class CleanStation(Page):
             self.resume_button.setText("Resume" if trouble.can_resume else "Start again")
             self.keep_button.setVisible(run.chain is not None and run.chain.was_stopped)
             self.halve_button.setVisible(trouble.may_lack_memory)
-            self.details_button.setVisible(failed)
+            self.details_button.setVisible(bool(trouble.error and trouble.error.details))
         self._show_chain()
         self._show_earlier()
         estimated = self.run.estimated
@@ -698,16 +698,13 @@ class CleanStation(Page):
             ("clean.holdouts", self.proof.why_not),
         ):
             actions[name].setToolTip(reason or self._tips[name])
+        hint = missing
         if session.checkpoint is None:
-            hint = "Open a checkpoint first: the run cleans it."
-        elif missing:
-            hint = missing
-        elif session.images is None:
+            hint = ""  # “Clean it” says it
+        elif not missing and session.images is None:
             hint = "No images are chosen: nothing will be measured before and after."
-        elif session.trigger is None:
+        elif not missing and session.trigger is None:
             hint = without_trigger(session)
-        else:
-            hint = ""
         self.hint.setText(hint)
         self.hint.setVisible(bool(hint))
         self.shell.commands_changed.emit()

@@ -78,15 +78,13 @@ def _accuracy(session: Session) -> Large:
 
 
 def _of_cleaning(session: Session) -> tuple[Large, Large]:
-    before = of_result(session, "before", "asr_excl")
-    after, ca, n, n_excl = (
-        of_result(session, "after", name) for name in ("asr_excl", "ca", "n", "n_excl")
-    )
+    before, after = (of_result(session, when, "asr_excl") for when in ("before", "after"))
+    ca, n, n_excl = (of_result(session, "after", name) for name in ("ca", "n", "n_excl"))
     if after is not None:
         pictures, others = ("" if m is None else f", n = {m:.0f}" for m in (n, n_excl))
-        of = f"clean accuracy after cleaning{pictures}"
-        accuracy = Large(f"CA {percent(ca, NOT_MEASURED)}", of)
-        words = f"ASR {percent(before, NOT_MEASURED)} {_ARROW} {percent(after, NOT_MEASURED)}"
+        rates = [percent(rate, NOT_MEASURED) for rate in (ca, before, after)]
+        accuracy = Large(f"CA {rates[0]}", f"clean accuracy after cleaning{pictures}")
+        words = f"ASR {rates[1]} {_ARROW} {rates[2]}"
         return accuracy, Large(words, f"before and after cleaning{others}")
     if is_live(session.run):
         is_chain = session.run is not None and not session.run.output_dir

@@ -217,7 +217,9 @@ class Stage(QWidget):
         for number, picture in enumerate(pictures):
             down, across = divmod(number, columns)
             cell = QRectF(left + across * wide, top + down * (side + below), wide, side)
-            _paint_image(painter, cell.adjusted((wide - side) / 2, 0, (side - wide) / 2, 0), picture)
+            _paint_image(
+                painter, cell.adjusted((wide - side) / 2, 0, (side - wide) / 2, 0), picture
+            )
             for place, words in enumerate(picture.lines, 1):
                 last = picture.alarming and place == len(picture.lines)
                 box = QRectF(cell.left(), cell.bottom(), wide - gap, line)

@@ -123,7 +123,7 @@ def test_what_can_be_pressed(panel, session):
     assert session.run.status == "cancelled"
     session.checkpoint = None
     assert not panel.start_button.isEnabled()
-    assert panel.hint.text() == "Open a checkpoint first: the run cleans it."
+    assert panel.setup.clean_it_lacks.text() == "Open a checkpoint first: the run cleans it."
     session.checkpoint = facts()
     session.trigger = None
     assert "“Start cleaning” does not measure" in panel.hint.text()

@@ -67,7 +67,8 @@ def test_the_rebound_test_from_start_to_verdict(panel, shown):  # noqa: F811
     runner.end(Done("finished", rebound_record()))
     assert not panel.session.jobs
     assert chart.keys() == ("0.1", "0.3", "1")
-    assert (verdict.text(), verdict.property("role")) == ("Stays clean in this test.", "success")
+    assert verdict.text() == "Rebound test: Stays clean in this test."
+    assert verdict.property("role") == "success"
     assert chart.level == (LIMIT, "limit 5 %")
     small = section.rebound.facts.text()
     assert "40\u2009000 pairs that the cleaning saw, 640 of the target class" in small
@@ -79,7 +80,8 @@ def test_the_rebound_test_from_start_to_verdict(panel, shown):  # noqa: F811
     ):
         click(section.rebound_button)
         panel.proof.task.runner.end(Done("finished", record))
-        assert (verdict.text(), verdict.property("role")) == (record["verdict"], tone)
+        assert verdict.text() == f"Rebound test: {record['verdict']}"
+        assert verdict.property("role") == tone
 
 
 def test_a_test_that_is_asked_for_elsewhere_is_gone_to(qtbot, panel, shown):  # noqa: F811
@@ -110,7 +112,7 @@ def test_hold_outs_are_one_table(panel, shown):  # noqa: F811
                             "1\u2009000"]  # fmt: skip
     assert "&lt;8&gt;" in model.index(1, 0).data(Qt.ItemDataRole.ToolTipRole)
     assert section.holdouts.sentence.text() == (
-        "At worst 11.0 % attack success is left (moved, centre)."
+        "Hold-outs: at worst 11.0 % attack success is left (moved, centre)."
     )
     assert worst_sentence({}) == "Hold-outs"
     assert columns_out_of_reach(section.holdouts.table, 420) == []

@@ -178,7 +178,7 @@ def test_a_cancelled_examination_goes_on(qtbot, panel, poisoned):
     assert runner.cancelled
     runner.end(Done("cancelled"))
     assert panel.examination.headline.text() == "The examination was cancelled."
-    assert states(panel.examination) == ["done"] * 3 + ["waiting"] * 4
+    assert states(panel.examination) == ["done"] * 3 + ["not done"] * 4
     panel.examination.again.click()
     assert panel.examining.runner.spec == runner.spec
     panel.examining.runner.end(Done("failed", error="The disk is full."))
@@ -191,22 +191,24 @@ def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_
     parent = write_safetensors(tmp_path / "parent.safetensors", {"a": [1.0]})
     folder, session = ImageSpec(kind="folder", path=str(tmp_path)), panel.context.session
     inputs, again = panel.verdict.inputs, panel.examination
-    assert inputs.pictures.text() == "Built-in drawings"
-    assert inputs.reference.text() == "The demo's clean twin"
+    assert inputs.pictures.text() == "Pictures: the built-in drawings"
+    assert inputs.reference.text() == "Reference: the demo's clean twin"
     kept = examinations.write_examination(tmp_path / "kept", sha256=panel.inspection.sha256)
     panel._show_examination(kept)
     assert not again.measured_on.isVisible()
     session.images = images(200, spec=folder, class_names=("cat", "dog"))
     assert again.measured_on.text() == (
-        "Measured on the built-in drawings, without a chosen reference; other pictures are "
+        "Measured on the built-in drawings, beside the demo's clean twin; other pictures are "
         "chosen now."
     )
     panel.context.prompts.open_file = lambda *_: str(parent)
     panel.shell.takes("scan_reference", partial(setattr, session, "scan_reference"))
     again.inputs.change_reference.click()
     assert again.measured_on.text().endswith("other pictures and another reference are chosen now.")
-    assert inputs.reference.text() == again.inputs.reference.text() == "parent.safetensors"
-    assert inputs.pictures.text() == f"{session.images.name} · 200"
+    assert (
+        inputs.reference.text() == again.inputs.reference.text() == "Reference: parent.safetensors"
+    )
+    assert inputs.pictures.text() == f"Pictures: {session.images.name} · 200"
     again.again.click()
     assert not again.inputs.isVisible()
     assert not again.measured_on.isVisible()

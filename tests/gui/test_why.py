@@ -122,7 +122,7 @@ def test_a_loop_chooses_the_images_inside(points, qtbot):
     with qtbot.waitSignal(points.chosen) as caught:
         lasso(points, [(0.6, 0.02), (0.99, 0.02), (0.99, 0.99), (0.6, 0.99)])
     assert caught.args[0].tolist() == list(range(100, 120))
-    points.kinds[1].click()  # what is hidden is not chosen
+    points.plot.shown[1].click()  # what is hidden is not chosen
     whole = QPolygonF([QPointF(0, 0), QPointF(9999, 0), QPointF(9999, 9999), QPointF(0, 9999)])
     assert set(points.plot.part.kinds()[points.plot.rows_inside(whole)]) == {0, 2}
     points.plot.setFocus()

@@ -76,7 +76,10 @@ class EmbeddingPlot(theme.Themed, QWidget):
         self.part: Embeddings | None = None
         self.places: Points | None = None
         self._all: Sequence[Points] = ()
-        self.visible = (True, True, True)
+        self.shown = tuple(QCheckBox(text) for text in _KIND_TEXTS)  # which kinds, and the legend
+        for box in self.shown:
+            box.setChecked(True)
+            box.toggled.connect(self.dress)
         self.drawn: NDArray[np.int64] = np.empty(0, np.int64)
         self.chosen: NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -104,11 +107,6 @@ class EmbeddingPlot(theme.Themed, QWidget):
         self.dress()
         if fit:
             self.show_all()
-
-    def set_visible_kinds(self, clean: bool, triggered: bool, texts: bool) -> None:
-        """Draw some kinds only."""
-        self.visible = (clean, triggered, texts)
-        self.dress()
 
     def set_chosen(self, rows: NDArray[np.int64]) -> None:
         """Ring some rows."""
@@ -221,6 +219,8 @@ class EmbeddingPlot(theme.Themed, QWidget):
 
     def dress(self) -> None:
         """Draw in the theme's colours."""
+        for kind, box in enumerate(self.shown):
+            box.setStyleSheet(f"color: {self._colour(kind).name()};")
         if self._plot is None:
             return
         self._plot.setBackground(theme.colour("surface"))
@@ -232,8 +232,8 @@ class EmbeddingPlot(theme.Themed, QWidget):
             return
         kinds, drawn = self.part.kinds(), []
         for kind, scatter in enumerate(self._scatter[:3]):
-            rows = np.flatnonzero(kinds == kind) if self.visible[kind] else np.empty(0, np.int64)
-            rows = rows[:MOST_POINTS]
+            is_shown = self.shown[kind].isChecked()
+            rows = np.flatnonzero(kinds == kind)[: MOST_POINTS * is_shown]
             drawn.append(rows)
             colour = self._colour(kind)
             edge = QColor(theme.colour("surface")) if kind == 2 else QColor(colour)
@@ -249,7 +249,9 @@ class EmbeddingPlot(theme.Themed, QWidget):
             symbol="o", size=_RING, brush=QBrush(Qt.BrushStyle.NoBrush), pen=look.thin_pen("text"),
         )  # fmt: skip
 
-        self._name.setVisible(self.visible[2] and 0 <= self._marked < len(self.part.texts))
+        self._name.setVisible(
+            self.shown[2].isChecked() and 0 <= self._marked < len(self.part.texts)
+        )
         if self._name.isVisible():
             row = np.flatnonzero(kinds == 2)[self._marked]
             under = theme.colour("surface")
@@ -403,10 +405,6 @@ class EmbeddingMapPage(AskingPage):
         methods = (("PCA", "PCA"), ("t-SNE", "t-SNE"))
         self.method = fill(named(QComboBox(), "Projection"), methods)
         self.part = named(QComboBox(), "Checkpoint on the map")
-        self.kinds = tuple(QCheckBox(text) for text in _KIND_TEXTS)
-        for box in self.kinds:
-            box.setChecked(True)
-            box.toggled.connect(self._on_kinds_changed)
         self.count = named(NumberBox("int", 20, 4000, "images"), "Images to embed")
         self.count.setValue(600)
         self.says.setProperty("role", "caption")
@@ -423,8 +421,9 @@ class EmbeddingMapPage(AskingPage):
     def _lay_out(self) -> None:
         column(
             FoldingRow((self.count, self.measure), (self.part, self.method, self.save)),
-            row(*self.kinds, None, spacing=theme.SPACE_M), (self.plot, 1), self.says, self.readout,
-            self.busy, of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+            row(*self.plot.shown, None, spacing=theme.SPACE_M), (self.plot, 1), self.says,
+            self.readout, self.busy,
+            of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
         )  # fmt: skip
 
     # What is asked
@@ -586,10 +585,6 @@ class EmbeddingMapPage(AskingPage):
             others=embedding_map.places,
         )
         self.says.setText(sentence(embedding_map, number))
-
-    def _on_kinds_changed(self) -> None:
-        clean, triggered, texts = (box.isChecked() for box in self.kinds)
-        self.plot.set_visible_kinds(clean, triggered, texts)
 
     def _on_lassoed(self, rows: object) -> None:
         if (part := self.plot.part) is not None:
