@@ -216,8 +216,8 @@ def _unknown_key(key_id: str) -> str:
     if not key_id:
         return "Signed by a key that it does not name, and by none that you know."
     return (
-        f"Signed by {short_id(key_id)}, a key you do not know. The signature names "
-        "that key itself: without it nothing of this can be checked."
+        f"Signed by {short_id(key_id)}, a key you do not know. Ask the signer for the key: without "
+        "it the signature cannot be checked."
     )
 
 

@@ -117,7 +117,7 @@ class RunsTable(theme.Themed, RowsTable):
     delete_wanted = Signal()
     rename_wanted = Signal()
     menu_wanted = Signal(QPoint)
-    filling, narrowest = RUN, 140
+    filling, narrowest = RUN, 210
     empty_text = "Runs stand here once they begin: press Clean it or Start cleaning."
     rows: RunsModel
 

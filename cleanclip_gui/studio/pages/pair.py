@@ -81,7 +81,7 @@ class PairPage(AskingPage):
         self.open = push_button("Open a reference…", self._on_open_clicked)
         self.says.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.table = RowsTable("Rates of both checkpoints", _COLUMNS)
-        self.table.narrowest = 110
+        self.table.narrowest = 150
         self.differing = push_button(
             "Show the images that differ", lambda: gallery.show_filter("differ")
         )
