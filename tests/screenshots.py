@@ -249,7 +249,6 @@ STORIES = {
         compare: act clean.compare
         compare-over-steps: if_shown Over steps = press Over steps
         failed: act clean.runs; run Failed; press Show
-        failed-details: press Details; dialog
         interrupted: act clean.runs; run Interrupted; press Show
         supervised: act clean.runs; run Supervised; press Show
         result: act clean.runs; run a note; press Show; words ^Proof$

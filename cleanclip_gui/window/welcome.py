@@ -33,7 +33,7 @@ _STEPS = (
 
 _IS_SESSION = Qt.ItemDataRole.UserRole + 1
 _MOST_SESSIONS = 3  # above the checkpoints; the menu has them all
-_LOWER = 156  # height of the lower row where there is room
+_RECENT = 156  # height of the list where there is room
 
 
 class WelcomePage(QWidget):
@@ -85,12 +85,17 @@ class WelcomePage(QWidget):
         column(self._continue, self._interrupted, of=self._offers, spacing=theme.SPACE_M)
         self._offers.hide()
 
+        words = Label(
+            "Or drop a checkpoint or a session anywhere: safetensors, PyTorch (.pt), or a folder",
+            "subtle", wrap=True,
+        )  # fmt: skip
+        self.drop = card(row(IconLabel(20, "upload", "muted"), (words, 1), spacing=theme.SPACE_M))
+
         inner = QWidget()
         column(
-            (None, 2), title, theme.SPACE_S, lead, theme.SPACE_XL, buttons,
-            (self.own, Qt.AlignmentFlag.AlignLeft), theme.SPACE_XL, self._offers, self._steps,
-            theme.SPACE_XL,
-            self._lower_row(), (None, 3), of=inner, margins=None, spacing=0,
+            (None, 2), title, theme.SPACE_S, lead, theme.SPACE_XL, buttons, theme.SPACE_L,
+            self.drop, theme.SPACE_S, (self.own, Qt.AlignmentFlag.AlignLeft), theme.SPACE_XL,
+            self._offers, self._steps, theme.SPACE_XL, self._recent_list(), (None, 3), of=inner, margins=None, spacing=0,
         )  # fmt: skip
         inner.setMaximumWidth(theme.px(980))
         inner.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -102,36 +107,17 @@ class WelcomePage(QWidget):
         column(scrolling(page), of=self)  # beside the log of a small window
         self.set_recent(())
 
-    def _lower_row(self) -> QWidget:
-        """Recent checkpoints beside the place to drop a file."""
+    def _recent_list(self) -> QWidget:
         self.recent = named(QListWidget(), "Recent checkpoints and sessions")
         self.recent.setMinimumHeight(theme.px(64))
-        self.recent.setMaximumHeight(theme.px(_LOWER))
+        self.recent.setMaximumHeight(theme.px(_RECENT))
         self.recent.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.recent.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.recent.itemActivated.connect(self._on_recent_activated)
         self.recent.itemClicked.connect(self._on_recent_activated)
-        self._recent_title = Label("Recent", "heading")
         self._recent_box = QWidget()
-        column(self._recent_title, self.recent, of=self._recent_box, spacing=theme.SPACE_S)
-
-        words = Label(
-            "Or drop a checkpoint or a session anywhere: safetensors, PyTorch (.pt), or a folder",
-            "subtle", wrap=True,
-        )  # fmt: skip
-        self.drop = card(
-            row(IconLabel(28, "upload", "muted"), (words, 1), spacing=theme.SPACE_M),
-            margins=theme.SPACE_L,
-        )
-
-        whole = QWidget()
-        self._drop_title = Label(" ", "heading")  # as high as that of the list
-        row(
-            (self._recent_box, 2),
-            (column(self._drop_title, (self.drop, 1), spacing=theme.SPACE_S), 1),
-            of=whole, spacing=theme.SPACE_L,
-        )  # fmt: skip
-        return whole
+        column(Label("Recent", "heading"), self.recent, of=self._recent_box, spacing=theme.SPACE_S)
+        return self._recent_box
 
     def set_recent(self, paths: Sequence[str], sessions: Sequence[str] = ()) -> None:
         """List the sessions and checkpoints opened last; without any the list is not shown."""
@@ -148,9 +134,6 @@ class WelcomePage(QWidget):
             item.setToolTip(tip(plain(path)))
             self.recent.addItem(item)
         self._recent_box.setVisible(bool(listed))
-        self._drop_title.setVisible(bool(listed))
-        self.drop.setMinimumHeight(theme.px(64 if listed else 88))
-        self.drop.setMaximumHeight(theme.px(_LOWER if listed else 88))
 
     def set_continue(self, text: str) -> None:
         """Offer to open again what was open last, before the demo; no text offers nothing."""
