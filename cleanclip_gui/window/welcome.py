@@ -95,7 +95,8 @@ class WelcomePage(QWidget):
         column(
             (None, 2), title, theme.SPACE_S, lead, theme.SPACE_XL, buttons, theme.SPACE_L,
             self.drop, theme.SPACE_S, (self.own, Qt.AlignmentFlag.AlignLeft), theme.SPACE_XL,
-            self._offers, self._steps, theme.SPACE_XL, self._recent_list(), (None, 3), of=inner, margins=None, spacing=0,
+            self._offers, self._steps, theme.SPACE_XL, self._recent_list(), (None, 3),
+            of=inner, margins=None, spacing=0,
         )  # fmt: skip
         inner.setMaximumWidth(theme.px(980))
         inner.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
