@@ -17,7 +17,7 @@ from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, plain, unbroken
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.demo import twin_for
-from ml_core.jobs.examination import Examination
+from ml_core.jobs.examination import Examination, ExamineSpec
 
 _IMAGES = ("file.images_folder", "file.images_table", "file.images_file", "file.images_back")
 _NEAREST, _TWIN = "a known file that is near, if there is one", "the demo's clean twin"
@@ -69,20 +69,27 @@ class ExaminationInputs(QWidget):
 
 def measured_on(record: Examination, path: str, model: ShownCheckpoint, session: Session) -> str:
     """On what an examination measured, if something else is chosen now; else empty."""
-    spec, reference = record.spec, chosen_reference(path, model, session)
+    spec = record.spec
+    chosen = others_chosen(spec, path, model, session)
+    if not chosen or not record.looked_at:
+        return ""
+    beside = f"beside {_TWIN}" if twin_for(Path(path)) else "without a chosen reference"
+    if spec.reference is not None:
+        beside = f"beside {plain(Path(spec.reference).name, 80)}"
+    return f"Measured on {_pictures(spec.images)}, {beside}; {chosen}"
+
+
+def others_chosen(
+    spec: ExamineSpec, path: str, model: ShownCheckpoint | None, session: Session
+) -> str:
+    """What else than an examination asked for is chosen now; else empty."""
+    reference = chosen_reference(path, model, session)
     before = None if spec.reference is None else os.path.abspath(spec.reference)
     others = ["other pictures"] if spec.images != chosen_pictures(session) else []
     if before != reference:
         others.append("no reference" if reference is None else "another reference")
-    if not others or not record.looked_at:
-        return ""
-    beside = f"beside {_TWIN}" if twin_for(Path(path)) else "without a chosen reference"
-    if before is not None:
-        beside = f"beside {plain(Path(before).name, 80)}"
     are = "are" if "other pictures" in others else "is"
-    return (
-        f"Measured on {_pictures(spec.images)}, {beside}; {' and '.join(others)} {are} chosen now."
-    )
+    return f"{' and '.join(others)} {are} chosen now." if others else ""
 
 
 def _pictures(spec: ImageSpec | None) -> str:

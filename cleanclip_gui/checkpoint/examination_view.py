@@ -214,6 +214,13 @@ class ExaminationView(QWidget):
             if kind not in steps or steps[kind].state == "running":
                 line.show_step(TITLES[kind], _WAITING._replace(word="not done"), "")
 
+    def show_others(self, words: str) -> None:
+        """Say that something else is chosen than what it began with: it has to begin anew."""
+        self.measured_on.setText(words)
+        if words:
+            self.again.setText("Examine again")
+            self.advice.hide()
+
     def show_examination(self, record: Examination, made: float, *, known_works: bool) -> None:
         """Show a finished examination; ``made`` is in seconds since 1970.
 
@@ -263,7 +270,6 @@ class ExaminationView(QWidget):
         self.busy.setVisible(busy)
         self.doing.setVisible(busy)
         self.again.setVisible(not busy)
-        self.inputs.setVisible(not busy)
         if had_focus and not busy:
             focus_first(self.next, self.again)
 

@@ -20,7 +20,11 @@ from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import CodeView
 from cleanclip_gui.checkpoint.comparison import ComparisonView
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
-from cleanclip_gui.checkpoint.examination_inputs import ExaminationInputs, measured_on
+from cleanclip_gui.checkpoint.examination_inputs import (
+    ExaminationInputs,
+    measured_on,
+    others_chosen,
+)
 from cleanclip_gui.checkpoint.examination_view import ExaminationView, doing_words
 from cleanclip_gui.checkpoint.examining import Examining, examination_of
 from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
@@ -918,6 +922,9 @@ class CheckpointStation(Page):
         if self.examined is not None and self._model is not None:
             words = measured_on(self.examined, self._path, self._model, self._session)
             self.examination.measured_on.setText(words)
+        elif (spec := self.examining.spec) is not None and spec.checkpoint == self._path:
+            chosen = others_chosen(spec, self._path, self._model, self._session)
+            self.examination.show_others(chosen.capitalize())
 
     def _run_command(self, name: str) -> None:
         """Do what another station's command does, if there is such a station."""

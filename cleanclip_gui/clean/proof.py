@@ -27,10 +27,19 @@ from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.number_box import NumberBox, number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
-from cleanclip_gui.widgets.text import count_text, left_text, percent, percent_range, plain, plural
+from cleanclip_gui.widgets.text import (
+    count_text,
+    left_text,
+    percent,
+    percent_range,
+    plain,
+    plural,
+    unbroken,
+)
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Event, Metric, Progress
+from ml_core.jobs.auto.words import about_holdouts
 from ml_core.jobs.proofs import (
     HOLDOUTS_FILE,
     REBOUND_FILE,
@@ -54,7 +63,7 @@ class ReboundView(QWidget):
 
     def __init__(self, prompts: Prompts) -> None:
         super().__init__()
-        self.verdict = _result_label()
+        self.verdict = Label("", "heading", wrap=True)
         self.chart = Chart(
             "Attack success while finetuning again",
             prompts,
@@ -92,7 +101,7 @@ class ReboundView(QWidget):
             for point in curve["points"]:
                 self._point(float(curve["factor"]), float(point["step"]), point)
         self.verdict.setText(f"Rebound test: {record['verdict']}")
-        theme.set_property(self.verdict, "role", _role(record))
+        theme.set_property(self.verdict, "tone", _tone(record))
         self.verdict.show()
         self.facts.setText(_facts(record))
         self.setAccessibleDescription(str(record["verdict"]))
@@ -114,23 +123,16 @@ class ReboundView(QWidget):
         )  # fmt: skip
 
 
-def _result_label() -> Label:
-    """For what a test came to, in one sentence."""
-    label = Label("", wrap=True)
-    label.setFont(theme.figure_font(theme.FONT_POINTS + 2, bold=True))
-    return label
-
-
 def pairs_text(kind: str, path: str | None) -> str:
     """Which pairs, in words that go after ``of``."""
     return "the demo" if kind == "demo" else plain(Path(path or "").name, 60)
 
 
-def _role(record: Mapping[str, Any]) -> str:
+def _tone(record: Mapping[str, Any]) -> str:
     """How the verdict looks: under the limit without staying clean is not decided."""
     if record["stays_clean"]:
-        return "success"
-    return "warning" if record["worst"]["max_asr"] < record["limit"] else "error"
+        return "ok"
+    return "caution" if record["worst"]["max_asr"] < record["limit"] else "danger"
 
 
 def _facts(record: Mapping[str, Any]) -> str:
@@ -150,7 +152,7 @@ def _facts(record: Mapping[str, Any]) -> str:
             f"{count_text(left_out.get('target', 0))} of the target class"
         )
     if record.get("n"):
-        parts.append(f"measured on {plural(record['n'], 'image')}")
+        parts.append(f"measured on {unbroken(plural(record['n'], 'image'))}")
     parts += [str(note) for note in record.get("notes") or ()]
     return " · ".join(parts)
 
@@ -175,7 +177,7 @@ class HoldoutsView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sentence = _result_label()
+        self.sentence = Label("", "heading", wrap=True)
         self.table = RowsTable("Hold-outs", _COLUMNS, numbers=range(2, 7))
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setWordWrap(True)  # a name that is cut says nothing
@@ -192,9 +194,9 @@ class HoldoutsView(QWidget):
         rows, worst = record["rows"], record.get("worst") or {}
         self.table.set_rows([_row(number, row, worst) for number, row in enumerate(rows)])
         self._fit()
-        self.sentence.setText(worst_sentence(worst))
+        self.sentence.setText(plain(about_holdouts(record), 600))
         left = (worst.get("after") or 0.0) >= ReboundSpec.model_fields["limit"].default
-        theme.set_property(self.sentence, "role", "warning" if left else "")
+        theme.set_property(self.sentence, "tone", "caution" if left else "")
         notes = [plain(note, 300) for note in record.get("notes") or ()]
         pairs = (record.get("spec") or {}).get("pairs")
         if pairs and any(row["group"] == "retrieval" for row in rows):
@@ -230,14 +232,6 @@ def _row(number: int, row: Mapping[str, Any], worst: Mapping[str, Any]) -> Row:
             Cell(count, row.get("n")),
         ),
     )  # fmt: skip
-
-
-def worst_sentence(worst: Mapping[str, Any]) -> str:
-    """What is left of the backdoor at worst."""
-    if worst.get("after") is None:
-        return "Hold-outs"
-    where = f"{plain(worst['group'], 60)}, {plain(worst['name'], 80)}"
-    return f"Hold-outs: at worst {percent(worst['after'])} attack success is left ({where})."
 
 
 _LEAD = (

@@ -36,6 +36,7 @@ from ml_core.cleaning.catalogue import Data
 from ml_core.data.detect import FILES, KINDS, detect
 from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec
+from ml_core.data.table_files import pair_columns
 from ml_core.reading.errors import InputError
 
 _LABELLED_FILES = "Labelled images (*.csv *.tsv *.tar *.parquet)"
@@ -339,6 +340,11 @@ class TrainingData(QWidget):
         else:
             kind, words = None, ""
             columns = Path(path).suffix.lower() not in FILES
+        if kind in _WITH_COLUMNS:
+            with suppress(InputError):  # the job says why
+                names = pair_columns(path, self.image_column.text(), self.text_column.text())
+                self.image_column.setText(names[0])
+                self.text_column.setText(names[1])
         self.summary.setText(words)
         form = self._table_details.layout()
         assert isinstance(form, QFormLayout)

@@ -234,7 +234,8 @@ class ReportStation(Page):
             self._fail(f"The page cannot be written: {error.strerror or error}.",
                        "Could not open the report")  # fmt: skip
             return
-        show_on_desktop(path)
+        if not show_on_desktop(path):
+            self._fail(f"No program opens it here. It lies at {path}.", "Could not open the report")
 
     def measure(self) -> None:
         """Measure the suspect and keep it; a cleaned copy, too, of which figures are missing."""

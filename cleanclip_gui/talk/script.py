@@ -160,15 +160,8 @@ MAY_RUN = frozenset(
         *("trigger.flip_a", "trigger.flip_b", "edit.clear", "edit.undo", "edit.redo"),
         *("scan.start", "scan.cancel", "scan.try", "scan.clean"),
         *("clean.set_talk", "clean.set_default", "clean.start", "clean.pause", "clean.stop"),
-        *(
-            "file.examine",
-            "clean.it",
-            "clean.try",
-            "view.trigger",
-            "view.attribution",
-            "view.map",
-            "view.pair",
-        ),
+        *("clean.it", "clean.try", "file.examine", "view.trigger", "view.attribution"),
+        *("view.map", "view.pair"),
         *("view.classes", "view.text", "view.gallery", "view.numbers", "view.number"),
     }
 )

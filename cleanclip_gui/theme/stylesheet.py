@@ -277,6 +277,7 @@ QLabel[role="figure"] { font-size: 40pt; font-weight: 600; }
 QLabel[role="figureSmall"] { font-size: 16pt; font-weight: 600; }
 QLabel[role="error"] { color: $danger; }
 QLabel[role="heading"][tone="danger"] { color: $danger; }
+QLabel[role="heading"][tone="ok"] { color: $success; }
 QLabel[role="heading"][tone="caution"] { color: $warning; }
 QLabel[role="warning"] { color: $warning; }
 QLabel[role="success"] { color: $success; }

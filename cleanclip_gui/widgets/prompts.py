@@ -186,9 +186,9 @@ def file_prompts(checkpoints: Callable[[], str]) -> Prompts:
     )  # fmt: skip
 
 
-def show_on_desktop(path: Path) -> None:
-    """Open a file with its usual program, or a folder in the desktop's file manager."""
-    QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+def show_on_desktop(path: Path) -> bool:
+    """Open a file with its usual program, or a folder in the desktop's; False if it has none."""
+    return QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
 
 
 def save_chart(chart: QWidget, csv: Callable[[], str], path: Path) -> None:

@@ -66,10 +66,7 @@ class WelcomePage(QWidget):
         self.open = _button(actions.by_id.get("file.open"), "Open file…", icon=True)
         self.folder = _button(actions.by_id.get("file.open_folder"), "Open folder…", icon=True)
         self.hub = _button(actions.by_id.get("file.hub"), "From the Hub…", icon=True)
-        self.own = _button(actions.by_id.get("help.first_steps"))
-        theme.set_property(self.own, "large", False)
-        for look in ("quiet", "flush"):
-            theme.set_property(self.own, look, True)
+        self.own = _button(actions.by_id.get("help.first_steps"), look="quiet flush")
         buttons = FoldingRow(self.demo, self.examine, self.open, self.folder, self.hub)
 
         self._steps = QWidget()
@@ -77,8 +74,7 @@ class WelcomePage(QWidget):
         for number, (icon, name, text) in enumerate(_STEPS, start=1):
             steps.addWidget(_step(number, icon, name, text), 1)
         self.go_on = push_button("Continue where you left off", self.continue_clicked)
-        self.resume = _button(actions.by_id.get("clean.resume_last"), icon=True)
-        self.resume.setProperty("large", False)
+        self.resume = _button(actions.by_id.get("clean.resume_last"), icon=True, look="")
         self._continue, self._continue_text = _offer(self.go_on)
         self._interrupted, self._interrupted_text = _offer(self.resume)
         self._offers = QWidget()
@@ -169,9 +165,11 @@ class WelcomePage(QWidget):
         chosen.emit(item.data(Qt.ItemDataRole.UserRole))
 
 
-def _button(action: QAction | None, text: str = "", *, icon: bool = False) -> QPushButton:
+def _button(
+    action: QAction | None, text: str = "", *, icon: bool = False, look: str = "large"
+) -> QPushButton:
     """The button of an action, with a shorter text where the menu's is too long."""
-    button = push_button(text, look="large")
+    button = push_button(text, look=look)
     if action is None:
         button.hide()
     else:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ml_core.data.labels import MAX_CLASSES
 from ml_core.reading.errors import InputError
-from ml_core.reading.tables import iter_rows, listed
+from ml_core.reading.tables import iter_rows, listed, read_columns
 
 
 class PackedTexts(Sequence[str]):
@@ -106,6 +106,21 @@ def find_column(columns: Sequence[str], preferred: str | None, usual: Sequence[s
         return preferred
     by_lower = {column.lower(): column for column in reversed(columns)}
     return next((by_lower[name] for name in usual if name in by_lower), None)
+
+
+def pair_columns(path: str | Path, image: str, caption: str) -> tuple[str, str]:
+    """The columns of a table that are taken for the wanted ones, which may be missing.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read.
+    """
+    there = read_columns(Path(path))
+    return (
+        find_column(there, image, IMAGE_COLUMNS) or image,
+        find_column(there, caption, CAPTION_COLUMNS) or caption,
+    )
 
 
 def require_column(path: Path, columns: Sequence[str], column: str | None, what: str) -> str:

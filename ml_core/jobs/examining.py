@@ -586,7 +586,7 @@ class _Examining:
             not_looked_at = [*scan.judgement.not_searched]
             if images is None:
                 not_looked_at.append(words.BUILT_IN)
-            elif label_set == "demo" and images.kind != "demo":
+            elif label_set == "demo" and images.kind != "demo" and scan.suspect.accuracy is None:
                 not_looked_at.append(words.OTHER_CLASSES)
         not_looked_at.append(words.NOT_DEPLOYED)
         return Examination(

@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtCore import Qt
 
 from cleanclip_gui.clean.history import read_run
-from cleanclip_gui.clean.proof import ProofDialog, worst_sentence
+from cleanclip_gui.clean.proof import ProofDialog
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
@@ -68,20 +68,20 @@ def test_the_rebound_test_from_start_to_verdict(panel, shown):  # noqa: F811
     assert not panel.session.jobs
     assert chart.keys() == ("0.1", "0.3", "1")
     assert verdict.text() == "Rebound test: Stays clean in this test."
-    assert verdict.property("role") == "success"
+    assert verdict.property("tone") == "ok"
     assert chart.level == (LIMIT, "limit 5 %")
     small = section.rebound.facts.text()
     assert "40\u2009000 pairs that the cleaning saw, 640 of the target class" in small
-    assert "measured on 3\u2009900 images" in small
+    assert "measured on 3\u202f900 images" in small
     assert panel.start_button.text() == "Start cleaning"
     for record, tone in (
-        (rebound_record(0.4), "error"),
-        (rebound_record(0.01) | {"stays_clean": False, "verdict": "Not decided."}, "warning"),
+        (rebound_record(0.4), "danger"),
+        (rebound_record(0.01) | {"stays_clean": False, "verdict": "Not decided."}, "caution"),
     ):
         click(section.rebound_button)
         panel.proof.task.runner.end(Done("finished", record))
         assert verdict.text() == f"Rebound test: {record['verdict']}"
-        assert verdict.property("role") == tone
+        assert verdict.property("tone") == tone
 
 
 def test_a_test_that_is_asked_for_elsewhere_is_gone_to(qtbot, panel, shown):  # noqa: F811
@@ -112,9 +112,9 @@ def test_hold_outs_are_one_table(panel, shown):  # noqa: F811
                             "1\u2009000"]  # fmt: skip
     assert "&lt;8&gt;" in model.index(1, 0).data(Qt.ItemDataRole.ToolTipRole)
     assert section.holdouts.sentence.text() == (
-        "Hold-outs: at worst 11.0 % attack success is left (moved, centre)."
+        "Among other forms of the trigger and other triggers, the highest success rate is 11.0 % "
+        "(moved: centre). What the cleaning cost most is captions (retrieval): 40.0 to 36.0 %."
     )
-    assert worst_sentence({}) == "Hold-outs"
     assert columns_out_of_reach(section.holdouts.table, 420) == []
 
 

@@ -210,7 +210,10 @@ def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_
     )
     assert inputs.pictures.text() == f"Pictures: {session.images.name} · 200"
     again.again.click()
-    assert not again.inputs.isVisible()
+    assert not again.measured_on.isVisible()
+    session.images = None
+    assert again.measured_on.text() == "Other pictures are chosen now."
+    session.images = images(200, spec=folder, class_names=("cat", "dog"))
     assert not again.measured_on.isVisible()
     spec = panel.examining.spec
     assert (spec.images, spec.reference, spec.templates) == (folder, str(parent), ("a {}",))

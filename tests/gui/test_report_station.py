@@ -205,7 +205,9 @@ def test_a_claim_is_read_its_place_shown_and_another_checkpoint_takes_it_away(
     station, qtbot, tmp_path, monkeypatch
 ):
     opened = []
-    monkeypatch.setattr("cleanclip_gui.widgets.prompts.QDesktopServices.openUrl", opened.append)
+    monkeypatch.setattr(
+        "cleanclip_gui.widgets.prompts.QDesktopServices.openUrl", lambda url: not opened.append(url)
+    )
     run, folder, _ = with_everything(station, qtbot, tmp_path)
     assert station.pages.currentIndex() == DRAFT
     evidence, _ = full()

@@ -162,8 +162,8 @@ def _other_labels(
         return replace(other, templates=templates), target
     if given is None:
         why = (
-            f"no other built-in label set has a class {name!r}; `cleanclip prove --other-labels` "
-            "takes one that has it"
+            f"no other built-in label set has a class {name!r}; the command line takes one that "
+            "has it, with --other-labels"
         )
     elif own:
         why = f"{other.name} has the run's own classes"
