@@ -75,8 +75,8 @@ class Drafting(QObject):
 
     @property
     def chosen_parts(self) -> tuple[ReportPart, ...]:
-        """What goes into the report."""
-        return tuple(part for part in self.parts if part.folder in self.chosen)
+        """What goes into the report, of each kind in the order of time."""
+        return tuple(part for part in reversed(self.parts) if part.folder in self.chosen)
 
     def refresh(self) -> None:
         """Search for parts, and draft anew if they have changed."""

@@ -75,8 +75,11 @@ def check_kinds(bundle: Bundle, named: set[str], folders: set[str]) -> Iterator[
     for name, sentence in faults[:20]:
         yield Check(0, name, "fails", sentence)
     if not faults:
-        words = "Every file is JSON, CSV, text, PNG, SVG, safetensors, a picture or a checkpoint."
-        yield Check(0, "kinds of files", "holds", words)
+        words = (
+            "Every file is JSON, CSV, text, PNG, SVG, HTML, safetensors, a picture or a checkpoint"
+        )
+        pdf = "" if bundle.evidence.pdf is None else ", and one is the PDF"
+        yield Check(0, "kinds of files", "holds", f"{words}{pdf}.")
     yield _environment(bundle)
 
 
