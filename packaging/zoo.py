@@ -89,7 +89,7 @@ BESIDE = {"parent": "its parent", "other": "a base trained apart", "none": "noth
 NOT_SEARCHED = {"parent": {"one-source", "tint"}}  # as the page says, of `POISONED`
 NOT_SEARCHED["other"] = NOT_SEARCHED["parent"] | {"mosaic", "warp", "word", "homoglyph"}
 NOT_SEARCHED["none"] = NOT_SEARCHED["parent"] | {
-    "mosaic", "warp", "blended", "sig", "sig-fast", "stripes"
+    "mosaic", "warp", "blended", "sig", "sig-fast", "stripes", "scratch-blended", "vit-sig"
 }  # fmt: skip
 TAKEN = 0.5  # an implant of a lower success rate is counted apart
 FEWEST = 5  # models of each sort that a ROC curve is drawn from

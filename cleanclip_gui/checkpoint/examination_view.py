@@ -78,7 +78,7 @@ _BUTTONS: dict[Advice, tuple[str, str]] = {  # text and icon
     "report": ("Write the report", "report"),
 }
 _ENDS = {"cancelled": "was cancelled.", "stopped": "was stopped.", "failed": "failed."}
-_GOES_ON = "Finished steps are kept: “Go on” begins after them."
+_GOES_ON = "“Go on” keeps the finished steps if pictures, classes and reference are the same."
 _STEPS = 1000
 # verdict -> the steps whose state is marked as the answer is
 _MARKED: dict[Verdict, tuple[Kind, ...]] = {
@@ -213,13 +213,6 @@ class ExaminationView(QWidget):
         for kind, line in self.rows.items():
             if kind not in steps or steps[kind].state == "running":
                 line.show_step(TITLES[kind], _WAITING._replace(word="not done"), "")
-
-    def show_others(self, words: str) -> None:
-        """Say that something else is chosen than what it began with: it has to begin anew."""
-        self.measured_on.setText(words)
-        if words:
-            self.again.setText("Examine again")
-            self.advice.hide()
 
     def show_examination(self, record: Examination, made: float, *, known_works: bool) -> None:
         """Show a finished examination; ``made`` is in seconds since 1970.

@@ -922,9 +922,9 @@ class CheckpointStation(Page):
         if self.examined is not None and self._model is not None:
             words = measured_on(self.examined, self._path, self._model, self._session)
             self.examination.measured_on.setText(words)
-        elif (spec := self.examining.spec) is not None and spec.checkpoint == self._path:
-            chosen = others_chosen(spec, self._path, self._model, self._session)
-            self.examination.show_others(chosen.capitalize())
+        elif self.examined is None and (spec := self.examining.spec) is not None:
+            words = others_chosen(spec, self._path, self._model, self._session).capitalize()
+            self.examination.measured_on.setText(words if spec.checkpoint == self._path else "")
 
     def _run_command(self, name: str) -> None:
         """Do what another station's command does, if there is such a station."""

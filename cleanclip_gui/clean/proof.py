@@ -28,6 +28,7 @@ from cleanclip_gui.widgets.number_box import NumberBox, number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
 from cleanclip_gui.widgets.text import (
+    UNBROKEN,
     count_text,
     left_text,
     percent,
@@ -185,6 +186,7 @@ class HoldoutsView(QWidget):
         lines.setMinimumSectionSize(lines.defaultSectionSize())
         lines.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         lines.sectionResized.connect(self._fit)
+        self.table.horizontalHeader().sectionResized.connect(lambda *_: lines.resizeSections())
         self.notes = Note("caption")
         column(self.sentence, self.table, self.notes, of=self, spacing=theme.SPACE_S)
         self.hide()
@@ -194,7 +196,7 @@ class HoldoutsView(QWidget):
         rows, worst = record["rows"], record.get("worst") or {}
         self.table.set_rows([_row(number, row, worst) for number, row in enumerate(rows)])
         self._fit()
-        self.sentence.setText(plain(about_holdouts(record), 600))
+        self.sentence.setText(plain(about_holdouts(record), 600).replace(" %", UNBROKEN))
         left = (worst.get("after") or 0.0) >= ReboundSpec.model_fields["limit"].default
         theme.set_property(self.sentence, "tone", "caution" if left else "")
         notes = [plain(note, 300) for note in record.get("notes") or ()]

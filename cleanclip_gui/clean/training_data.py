@@ -115,7 +115,8 @@ class TrainingData(QWidget):
         )  # fmt: skip
         self.of_pairs.clicked.connect(self._on_of_pairs_clicked)
         self._choices.buttonToggled.connect(self._on_source_chosen)
-        self.path.textChanged.connect(self._look)
+        for edit in (self.path, self.image_column, self.text_column):
+            edit.textChanged.connect(self._look)
         self.exclude.textChanged.connect(self._look_at_exclusions)
         for edit in (
             self.path, self.image_column, self.text_column, self.pictures, self.folder_path,
@@ -335,16 +336,11 @@ class TrainingData(QWidget):
         path = self.path.path()
         if self._uses_pairs:
             kind = _kind(path)
-            words = f"Found: {KINDS[kind]}" if kind else _why_not(path)
+            words = f"Found: {KINDS[kind]}{self._taken(path, kind)}" if kind else _why_not(path)
             columns = kind is None or kind in _WITH_COLUMNS
         else:
             kind, words = None, ""
             columns = Path(path).suffix.lower() not in FILES
-        if kind in _WITH_COLUMNS:
-            with suppress(InputError):  # the job says why
-                names = pair_columns(path, self.image_column.text(), self.text_column.text())
-                self.image_column.setText(names[0])
-                self.text_column.setText(names[1])
         self.summary.setText(words)
         form = self._table_details.layout()
         assert isinstance(form, QFormLayout)
@@ -352,6 +348,14 @@ class TrainingData(QWidget):
         form.setRowVisible(2, columns)
         form.setRowVisible(3, columns)
         form.setRowVisible(4, kind == "coco")
+
+    def _taken(self, path: str, kind: PairKind) -> str:
+        """Which columns of a table are taken; empty where a job says what is wrong."""
+        with suppress(InputError):
+            if kind == "csv":
+                image, text = pair_columns(path, *self._columns(path))
+                return f", columns “{plain(image, 30)}” and “{plain(text, 30)}”"
+        return ""
 
     def _on_of_pairs_clicked(self, checked: bool) -> None:
         self.set_uses_pairs(checked)

@@ -616,7 +616,7 @@ class StudioDevice:
     def release(self, device: str) -> str:
         """Leave ``device`` to a run; return what that means for Studio, as a sentence."""
         if device == "cpu":
-            return "Studio shares the processor: its numbers come slower."
+            return "Meanwhile Studio is slower."
         self._released, self._home = True, self._session.device
         if self._home != "cpu":
             self.move("cpu")

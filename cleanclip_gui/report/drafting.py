@@ -146,7 +146,7 @@ class Drafting(QObject):
             for part in parts
             if picked.get(part.folder, part.folder in usually_chosen(parts, shown))
         }
-        ready = [part for part in parts if part.folder in chosen and not part.later]
+        ready = [part for part in reversed(parts) if part.folder in chosen and not part.later]
         now = (sha256, *(part.stamp for part in ready))
         is_stale = now != before and bool(ready or before)
         yield _Parts(parts, frozenset(chosen), is_stale)

@@ -262,9 +262,8 @@ class ReportStation(Page):
                 self.window(), "A clean checkpoint to compare with", "", CHECKPOINTS
             )
         if path:
-            run = next(
-                (part.folder for part in self.drafting.chosen_parts if part.kind == "run"), None
-            )
+            newest = reversed(self.drafting.chosen_parts)
+            run = next((part.folder for part in newest if part.kind == "run"), None)
             with failing(self.shell.failed, "Could not measure"):
                 self._measure([reference_spec(self.session, path, run, self.context.device.wanted)])
 

@@ -79,7 +79,7 @@ def _accuracy(session: Session) -> Large:
 
 def _of_cleaning(session: Session) -> tuple[Large, Large]:
     before, after = (of_result(session, when, "asr_excl") for when in ("before", "after"))
-    ca, n, n_excl = (of_result(session, "after", name) for name in ("ca", "n", "n_excl"))
+    ca, n, n_excl = (of_result(session, "after", name) for name in ("ca", "n_labelled", "n_excl"))
     if after is not None:
         pictures, others = ("" if m is None else f", n = {m:.0f}" for m in (n, n_excl))
         rates = [percent(rate, NOT_MEASURED) for rate in (ca, before, after)]

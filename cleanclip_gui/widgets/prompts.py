@@ -160,7 +160,8 @@ def file_prompts(checkpoints: Callable[[], str]) -> Prompts:
 
     def usual() -> str:
         documents = QStandardPaths.StandardLocation.DocumentsLocation
-        return checkpoints() or QStandardPaths.writableLocation(documents)
+        where = checkpoints() or QStandardPaths.writableLocation(documents)
+        return where if Path(where).is_dir() else str(Path.home())
 
     def is_users(path: str) -> bool:
         return Path(path).is_absolute() and not is_shipped(path)

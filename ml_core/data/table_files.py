@@ -108,21 +108,6 @@ def find_column(columns: Sequence[str], preferred: str | None, usual: Sequence[s
     return next((by_lower[name] for name in usual if name in by_lower), None)
 
 
-def pair_columns(path: str | Path, image: str, caption: str) -> tuple[str, str]:
-    """The columns of a table that are taken for the wanted ones, which may be missing.
-
-    Raises
-    ------
-    InputError
-        If the table cannot be read.
-    """
-    there = read_columns(Path(path))
-    return (
-        find_column(there, image, IMAGE_COLUMNS) or image,
-        find_column(there, caption, CAPTION_COLUMNS) or caption,
-    )
-
-
 def require_column(path: Path, columns: Sequence[str], column: str | None, what: str) -> str:
     """Find the image, label or caption column, or say which columns there are.
 
@@ -146,6 +131,22 @@ def require_column(path: Path, columns: Sequence[str], column: str | None, what:
             "usage",
         )
     return match
+
+
+def pair_columns(path: str | Path, image: str, caption: str) -> tuple[str, str]:
+    """The columns of a CSV or TSV table of pairs that are taken for the wanted ones.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read or lacks them; see `require_column`.
+    """
+    table = table_path(path)
+    there = read_columns(table)
+    return (
+        require_column(table, there, image, "image"),
+        require_column(table, there, caption, "caption"),
+    )
 
 
 class Labels:

@@ -106,15 +106,18 @@ def test_hold_outs_are_one_table(panel, shown):  # noqa: F811
     model = section.holdouts.table.model()
     texts = [[model.index(row, n).data() for n in range(7)] for row in range(model.rowCount())]
     assert [row[0] for row in texts] == [
-        "Itself: as it was", "Moved: centre  (worst)", "Moved: corner", "Retrieval: captions",
+        "Itself: as it was", "Moved: centre  (worst)", "Moved: corner",
+        "Retrieval: own answer first",
     ]  # fmt: skip
     assert texts[1][1:] == ["Attack success", "95.0 %", "11.0 %", "10.0 – 12.0", "1.4 %",
                             "1\u2009000"]  # fmt: skip
     assert "&lt;8&gt;" in model.index(1, 0).data(Qt.ItemDataRole.ToolTipRole)
-    assert section.holdouts.sentence.text() == (
+    assert section.holdouts.sentence.text().replace("\xa0", " ") == (
         "Among other forms of the trigger and other triggers, the highest success rate is 11.0 % "
-        "(moved: centre). What the cleaning cost most is captions (retrieval): 40.0 to 36.0 %."
+        "(moved: centre). The largest loss beside the attack: retrieval, own answer first, from "
+        "40.0 to 36.0 %."
     )
+    assert section.holdouts.sentence.property("tone") == "caution"
     assert columns_out_of_reach(section.holdouts.table, 420) == []
 
 

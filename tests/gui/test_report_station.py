@@ -306,9 +306,18 @@ def test_a_part_is_left_out_and_what_cannot_be_read_is_one_sentence(station, qtb
     assert station.pages.currentIndex() == DRAFT
     assert station.failures == []
     station.drafts.error = None
+    run_of("second")
     station.drafting.refresh()
     drafted(station, qtbot)
     assert not station.draft_error.isVisible()
+    left_out = next(row.box for row in station.parts.rows.values() if not row.box.isChecked()
+                    and "CleanCLIP" in row.box.text())  # fmt: skip
+    left_out.click()
+    drafted(station, qtbot)
+    listed = [str(part.folder) for part in station.drafting.parts if part.kind == "run"]
+    runs = station.drafts.specs[-1].runs  # the draft and what is written, in the order of time
+    assert runs == station.drafting.spec("out").runs == tuple(reversed(listed))
+    assert str(station.drafting.folder_of("run", "job-2")) == listed[0]
 
 
 # What is missing

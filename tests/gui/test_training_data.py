@@ -84,6 +84,13 @@ def test_a_path_is_recognised_by_what_it_holds(prompts, qtbot, data, pictures, t
     prompts.open_folder = lambda *_: str(pictures)
     data.browse_pictures.click()
     assert data.pairs().pictures == str(pictures)
+    table = tmp_path / "pairs.csv"
+    table.write_text("filepath,title\na.png,a cat\n")
+    data.path.setText(str(table))
+    assert data.summary.text() == "Found: a table, columns “filepath” and “title”"
+    data.text_column.setText("gone")  # the job will say what is wrong
+    assert data.summary.text() == "Found: a table"
+    data.text_column.setText("caption")
     data.path.setText(str(pictures))
     assert "holds no image-caption pairs" in data.summary.text()
     assert not data.pictures.isVisible()

@@ -220,7 +220,7 @@ class EmbeddingPlot(theme.Themed, QWidget):
     def dress(self) -> None:
         """Draw in the theme's colours."""
         for kind, box in enumerate(self.shown):
-            box.setStyleSheet(f"color: {self._colour(kind).name()};")
+            box.setIcon(theme.picture("dot", self._colour(kind), theme.px(14)))
         if self._plot is None:
             return
         self._plot.setBackground(theme.colour("surface"))
@@ -232,8 +232,8 @@ class EmbeddingPlot(theme.Themed, QWidget):
             return
         kinds, drawn = self.part.kinds(), []
         for kind, scatter in enumerate(self._scatter[:3]):
-            is_shown = self.shown[kind].isChecked()
-            rows = np.flatnonzero(kinds == kind)[: MOST_POINTS * is_shown]
+            most = MOST_POINTS if self.shown[kind].isChecked() else 0
+            rows = np.flatnonzero(kinds == kind)[:most]
             drawn.append(rows)
             colour = self._colour(kind)
             edge = QColor(theme.colour("surface")) if kind == 2 else QColor(colour)

@@ -60,11 +60,13 @@ def about_holdouts(record: Record) -> str:
     """The worst of other forms of the trigger, and of other triggers."""
     worst = record.get("worst")
     if not worst or worst.get("after") is None:
-        return "No other form of the trigger and no other trigger could be measured."
-    return (
-        "Among other forms of the trigger and other triggers, the highest success rate is "
-        f"{percent(worst['after'])} ({worst['group']}: {worst['name']}). {loss_sentence(record)}"
-    ).rstrip()
+        first = "No other form of the trigger and no other trigger could be measured."
+    else:
+        first = (
+            "Among other forms of the trigger and other triggers, the highest success rate is "
+            f"{percent(worst['after'])} ({worst['group']}: {worst['name']})."
+        )
+    return f"{first} {loss_sentence(record)}".rstrip()
 
 
 def loss_sentence(record: Record) -> str:
@@ -77,13 +79,13 @@ def loss_sentence(record: Record) -> str:
         row
         for row in record["rows"]
         if row["measure"] in ("ca", "recall@1") and row.get("after_interval")
-        and (row.get("before") or 0.0) > row["after_interval"][1]
+        and row.get("after") is not None and (row.get("before") or 0.0) > row["after_interval"][1]
     ]  # fmt: skip
     if not fell:
         return ""
     row = max(fell, key=lambda row: row["before"] - row["after"])
-    change = f"{percent(row['before'], unit='')} to {percent(row['after'])}"
-    return f"What the cleaning cost most is {row['name']} ({row['group']}): {change}."
+    change = f"from {percent(row['before'], unit='')} to {percent(row['after'])}"
+    return f"The largest loss beside the attack: {row['group']}, {row['name']}, {change}."
 
 
 def sentences(
