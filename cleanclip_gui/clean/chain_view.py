@@ -55,6 +55,7 @@ class ChainView(QWidget):
         self._chain: Chain | None = None
         self.rows: list[StepRow] = []
         self.sentences = Note()
+        self.save = push_button()
         self.back = push_button("Show the original in Studio", icon="studio")
         self.steps = QWidget()
         self._list = column(of=self.steps, spacing=theme.SPACE_S)
@@ -65,7 +66,7 @@ class ChainView(QWidget):
         self.failed = self.rebound.chart.failed
         self.answer = Label(TITLE, "heading", wrap=True)
         self.sheet = card(
-            self.answer, self.sentences, FoldingRow(self.back, self.more), self.steps,
+            self.answer, self.sentences, FoldingRow(self.save, self.back, self.more), self.steps,
             self.rebound, spacing=theme.SPACE_S,
         )  # fmt: skip
         column(self.sheet, of=self)
@@ -93,6 +94,7 @@ class ChainView(QWidget):
             answer, tone = _PROOFS[result.comes_back]
         self.answer.setText(f"{TITLE}: {answer}" if answer else TITLE)
         self.sentences.setText(unbroken(plain(words, 4000, lines=True)))
+        self.save.setVisible(bool(words and chain and chain.best))
         self.back.setVisible(bool(words) and offers_back)
         self.more.setVisible(bool(words))  # then the answer comes first
         self.steps.setVisible(not words or self.more.isChecked())

@@ -515,6 +515,7 @@ class CleanStation(Page):
         )  # fmt: skip
         self.try_button = push_button(icon="studio", look="primary")
         self.save_button = bind(QPushButton(), actions["clean.save"], text=True, icon=True)
+        bind(self.chain.save, actions["clean.save"], text=True, icon=True)
         self.resume_button = OnceButton(theme.icon("play", "on_accent"), "Resume")
         self.resume_button.setProperty("primary", True)
         self.keep_button = push_button(

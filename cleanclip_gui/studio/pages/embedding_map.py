@@ -36,7 +36,7 @@ from cleanclip_gui.theme import look
 from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import named
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.number_box import NumberBox, fill
 from cleanclip_gui.widgets.pictures import give_role
@@ -421,7 +421,7 @@ class EmbeddingMapPage(AskingPage):
     def _lay_out(self) -> None:
         column(
             FoldingRow((self.count, self.measure), (self.part, self.method, self.save)),
-            row(*self.plot.shown, None, spacing=theme.SPACE_M), (self.plot, 1), self.says,
+            FoldingRow(*self.plot.shown), (self.plot, 1), self.says,
             self.readout, self.busy,
             of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
         )  # fmt: skip
