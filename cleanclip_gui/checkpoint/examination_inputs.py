@@ -43,7 +43,7 @@ class ExaminationInputs(QWidget):
             "Change…", self.reference_wanted, name="Change the reference", look="quiet flush"
         )
         lines = (self.pictures, self.change_pictures), (self.reference, self.change_reference)
-        rows = (row((a, 1), b, (None, spare), spacing=theme.SPACE_S) for a, b in lines)
+        rows = (row((text, 1), act, (None, spare), spacing=theme.SPACE_S) for text, act in lines)
         column(*rows, of=self, spacing=theme.SPACE_XS)
 
     def show_inputs(self, path: str, model: ShownCheckpoint | None, session: Session) -> None:

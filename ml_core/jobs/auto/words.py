@@ -57,7 +57,7 @@ def not_tested(kind: StepKind, error: str) -> str:
 
 
 def about_holdouts(record: Record) -> str:
-    """The worst of other forms of the trigger, and of other triggers."""
+    """The worst of other forms of the trigger and of other triggers, and what was lost most."""
     worst = record.get("worst")
     if not worst or worst.get("after") is None:
         first = "No other form of the trigger and no other trigger could be measured."
@@ -66,15 +66,11 @@ def about_holdouts(record: Record) -> str:
             "Among other forms of the trigger and other triggers, the highest success rate is "
             f"{percent(worst['after'])} ({worst['group']}: {worst['name']})."
         )
-    return f"{first} {loss_sentence(record)}".rstrip()
+    return f"{first} {_largest_loss(record)}".rstrip()
 
 
-def loss_sentence(record: Record) -> str:
-    """What of accuracy and retrieval fell most in a table of hold-outs, if more than by chance.
-
-    More than by chance: the rate before lies above the 95 % interval of the rate after. Empty
-    where nothing did.
-    """
+def _largest_loss(record: Record) -> str:
+    """Which accuracy or retrieval fell most; empty where none was above the interval after it."""
     fell = [
         row
         for row in record["rows"]
