@@ -76,7 +76,7 @@ class EmbeddingPlot(theme.Themed, QWidget):
         self.part: Embeddings | None = None
         self.places: Points | None = None
         self._all: Sequence[Points] = ()
-        self.shown = tuple(QCheckBox(text) for text in _KIND_TEXTS)  # which kinds, and the legend
+        self.shown = tuple(QCheckBox(text) for _, text in _KINDS)  # which kinds, and the legend
         for box in self.shown:
             box.setChecked(True)
             box.toggled.connect(self.dress)
@@ -219,8 +219,8 @@ class EmbeddingPlot(theme.Themed, QWidget):
 
     def dress(self) -> None:
         """Draw in the theme's colours."""
-        for kind, box in enumerate(self.shown):
-            box.setIcon(theme.picture("dot", self._colour(kind), theme.px(14)))
+        for kind, (box, (mark, _)) in enumerate(zip(self.shown, _KINDS, strict=True)):
+            box.setIcon(theme.picture(mark, self._colour(kind), theme.px(14)))
         if self._plot is None:
             return
         self._plot.setBackground(theme.colour("surface"))
@@ -377,7 +377,7 @@ _TITLES: dict[Role, str] = {
     "cleaned": "After cleaning",
     "reference": "Reference",
 }
-_KIND_TEXTS = ("● Clean", "▲ Triggered", "★ Class texts")
+_KINDS = (("circle", "Clean"), ("triangle", "Triggered"), ("star", "Class texts"))
 
 
 class EmbeddingMapPage(AskingPage):
