@@ -323,11 +323,6 @@ class CheckpointStation(Page):
                 "clean", "", 0, self._can_examine_and_clean,
                 needs="Open a checkpoint, and choose evaluation images in the bar above.",
             ),
-            # Without a menu: the welcome page offers it.
-            Command(
-                "file.examine_file", "Examine a file…", "", self.examine_file,
-                "Choose a checkpoint, and get one answer about it.", "scan",
-            ),
             Command(
                 "file.convert", "&Convert to safetensors…", "&File", writer.convert,
                 "Write the model for open_clip, or every tensor, into a file without pickles.",
@@ -698,14 +693,6 @@ class CheckpointStation(Page):
         if is_there or self.examining.is_about(self._path):
             self._show_page()
         else:
-            self._examine()
-
-    def examine_file(self) -> None:
-        """Ask for a checkpoint file, open it and examine it."""
-        folder = self._settings.value.last_folder
-        path = self._prompts.open_file(self.window(), "Examine a checkpoint", folder, CHECKPOINTS)
-        if path:
-            self.open(Path(path).absolute())
             self._examine()
 
     def _examine(self, auto: AutoSpec | None = None) -> None:

@@ -165,11 +165,13 @@ class VerifyDialog(FittedDialog):
     bundle
         The folder or zip.
     checkpoints
-        Files that are offered.
+        Files that are offered: suspect, cleaned, reference; empty where none is.
     image_sets
         Ids of the sets of the bundle; where there is one, it is not named.
     prompts
         Ask for files.
+    pictures
+        Where they are offered from; empty offers none.
     """
 
     chosen = Signal(object)
@@ -181,6 +183,7 @@ class VerifyDialog(FittedDialog):
         image_sets: Sequence[str],
         prompts: Prompts,
         parent: QWidget | None = None,
+        pictures: str = "",
     ) -> None:
         super().__init__("Check against files", parent)
         self._bundle = bundle
@@ -208,6 +211,8 @@ class VerifyDialog(FittedDialog):
         self.images = {
             id_: path_edit(f"Pictures, {id_}" if id_ else "Pictures", ask_folder) for id_ in sets
         }
+        for edit in self.images.values():
+            edit.setText(pictures)
         self.sample = QRadioButton(f"A &sample of {SAMPLE} pictures of each set")
         self.full = QRadioButton("&Every picture")
         self.sample.setChecked(True)

@@ -377,8 +377,9 @@ def known_reference(session: Session) -> str:
     facts = session.checkpoint
     if session.reference is not None:
         return session.reference.path
-    if session.trusted and is_there(session.trusted):
-        return session.trusted
+    for path in (session.trusted, session.scan_reference):
+        if path and is_there(path):
+            return path
     if facts is not None and facts.of_demo:
         twin = demo_checkpoint(twin=True)
         return "" if twin == Path(facts.path) else str(twin)

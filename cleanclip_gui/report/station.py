@@ -234,8 +234,7 @@ class ReportStation(Page):
             self._fail(f"The page cannot be written: {error.strerror or error}.",
                        "Could not open the report")  # fmt: skip
             return
-        if not show_on_desktop(path):
-            self._fail(f"No program opens it here. It lies at {path}.", "Could not open the report")
+        show_on_desktop(path, self.shell.failed)
 
     def measure(self) -> None:
         """Measure the suspect and keep it; a cleaned copy, too, of which figures are missing."""
@@ -293,13 +292,26 @@ class ReportStation(Page):
             check.subject for check in self.checks.not_given
             if check.level == 2 and check.subject.startswith("images-")
         ]  # fmt: skip
-        facts, cleaned = self.session.checkpoint, self.session.cleaned
-        offered = [item.path for item in (facts, cleaned) if item is not None]
+        images = self.session.images
         self.verify_dialog = VerifyDialog(
-            str(self._verified), offered, subjects, self.context.prompts, self.window()
-        )
+            str(self._verified), self._files_at_hand(), subjects, self.context.prompts,
+            self.window(), "" if images is None else images.spec.path or "",
+        )  # fmt: skip
         self.verify_dialog.chosen.connect(self._on_verify_chosen)
         self.verify_dialog.open()
+
+    def _files_at_hand(self) -> Sequence[str]:
+        """Suspect, cleaned and reference, as far as open or in the bundle that was written here."""
+        session, draft = self.session, self.drafting.draft
+        cleaned = "" if session.cleaned is None else session.cleaned.path
+        reference = ""
+        if draft is not None and self._verified == self._written:
+            runs = [part.folder for part in self.drafting.chosen_parts if part.has_cleaned]
+            cleaned = cleaned or (str(runs[-1] / CLEANED_FILE) if runs else "")
+            known = known_reference(session)
+            names = [facts.name for facts in draft.evidence.checkpoints.values()]
+            reference = known if Path(known).name in names else ""
+        return "" if session.checkpoint is None else session.checkpoint.path, cleaned, reference
 
     def cancel(self) -> None:
         """End what is at work here."""
@@ -621,7 +633,7 @@ class ReportStation(Page):
 
     def _on_show_written(self) -> None:
         if self._written is not None:
-            show_on_desktop(self._written.parent)
+            show_on_desktop(self._written.parent, self.shell.failed)
 
     def _on_verify_written(self) -> None:
         if self._written is not None:

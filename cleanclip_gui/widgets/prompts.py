@@ -187,9 +187,11 @@ def file_prompts(checkpoints: Callable[[], str]) -> Prompts:
     )  # fmt: skip
 
 
-def show_on_desktop(path: Path) -> bool:
-    """Open a file with its usual program, or a folder in the desktop's; False if it has none."""
-    return QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+def show_on_desktop(path: Path, failed: SignalInstance) -> None:
+    """Open a file with its usual program, or a folder; without one, ``failed`` says where it is."""
+    if not QDesktopServices.openUrl(QUrl.fromLocalFile(str(path))):
+        error = InputError(f"No program opens it here. It lies at {path}.")
+        failed.emit(error.titled(f"Could not show {plain(path.name, 80)}"))
 
 
 def save_chart(chart: QWidget, csv: Callable[[], str], path: Path) -> None:

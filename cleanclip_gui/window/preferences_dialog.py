@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 from PySide6.QtCore import QSignalBlocker, Qt
@@ -12,7 +11,6 @@ from PySide6.QtWidgets import (
     QApplication,
     QCheckBox,
     QComboBox,
-    QHBoxLayout,
     QSpinBox,
     QWidget,
 )
@@ -112,7 +110,14 @@ class PreferencesDialog(theme.Themed, ClosingDialog):
         for title, folder in (
             ("Data", data_dir()), ("Settings", context.settings.folder), ("Cache", cache_dir()),
         ):  # fmt: skip
-            choices.addRow(Label(title, "field"), _folder_row(title, folder))
+            button = push_button(
+                "Open folder", partial(show_on_desktop, folder, context.shell.failed),
+                name=f"Open the folder of {title.lower()}",
+            )  # fmt: skip
+            button.setAutoDefault(False)
+            path = ElidedLabel(plain(str(folder), 400))
+            path.setToolTip(tip(str(folder)))
+            choices.addRow(Label(title, "field"), row((path, 1), button, spacing=theme.SPACE_S))
         self.cache = named(Label("", "subtle"), "Size of the cache")
         self.clear = push_button("C&lear cache", self.clear_cache)
         self.busy = BusyRow("Progress of clearing the cache", self._on_cancel)
@@ -214,13 +219,3 @@ class PreferencesDialog(theme.Themed, ClosingDialog):
         """Leave off clearing when the dialog closes."""
         self._ticket.cancel()
         super().done(result)
-
-
-def _folder_row(title: str, folder: Path) -> QHBoxLayout:
-    path = ElidedLabel(plain(str(folder), 400))
-    path.setToolTip(tip(str(folder)))
-    button = push_button(
-        "Open folder", lambda: show_on_desktop(folder), name=f"Open the folder of {title.lower()}"
-    )
-    button.setAutoDefault(False)
-    return row((path, 1), button, spacing=theme.SPACE_S)

@@ -43,8 +43,8 @@ class WelcomePage(QWidget):
     Parameters
     ----------
     actions
-        Its buttons show ``file.demo``, ``file.examine_file``, ``file.open``, ``file.open_folder``
-        and ``file.hub``; one whose command no station has is hidden.
+        Its buttons show ``file.demo``, ``file.open``, ``file.open_folder`` and ``file.hub``; one
+        whose command no station has is hidden.
     """
 
     path_chosen = Signal(str)
@@ -62,12 +62,11 @@ class WelcomePage(QWidget):
         self.demo = _button(actions.by_id.get("file.demo"))
         self.demo.setIcon(theme.icon("demo", "on_accent"))
         self.demo.setProperty("primary", True)
-        self.examine = _button(actions.by_id.get("file.examine_file"), icon=True)
         self.open = _button(actions.by_id.get("file.open"), "Open file…", icon=True)
         self.folder = _button(actions.by_id.get("file.open_folder"), "Open folder…", icon=True)
         self.hub = _button(actions.by_id.get("file.hub"), "From the Hub…", icon=True)
         self.own = _button(actions.by_id.get("help.first_steps"), look="quiet flush")
-        buttons = FoldingRow(self.demo, self.examine, self.open, self.folder, self.hub)
+        buttons = FoldingRow(self.demo, self.open, self.folder, self.hub)
 
         self._steps = QWidget()
         steps = row(of=self._steps, spacing=theme.SPACE_L)

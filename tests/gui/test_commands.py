@@ -33,7 +33,7 @@ def window(window, qtbot, checkpoint, monkeypatch):
 # Opening the demo and quitting have their tests in test_main_window; running a job in the e2e.
 _ELSEWHERE = ("file.quit", "file.demo", "clean.start", "clean.estimate", "scan.start")
 _WITHOUT_MENU = (  # of the welcome page and the guided run
-    "file.examine_file", "clean.resume_last", "clean.set_talk", "clean.set_default",
+    "clean.resume_last", "clean.set_talk", "clean.set_default",
 )  # fmt: skip
 LOOK = (
     *("view.system", "view.light", "view.dark", "view.contrast-light", "view.contrast-dark"),

@@ -227,8 +227,8 @@ def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_
 def test_the_other_stations_know_what_was_found(qtbot, make, poisoned, tmp_path):
     window = make(new_runner=FakeRunner)
     panel, scan = window.stations["checkpoint"], window.stations["scan"]
-    window.context.prompts.open_file = lambda *_: str(poisoned)
-    window.welcome.examine.click()
+    panel.open(poisoned)
+    window.actions_.run("file.examine")
     runner = panel.examining.runner
     assert (runner.kind, runner.spec["checkpoint"]) == ("examine", str(poisoned))
     qtbot.waitUntil(lambda: window.session.images is not None)

@@ -423,6 +423,8 @@ def test_the_reference_that_is_known_is_taken_and_else_asked_for(station, sessio
     answers = Answers(tmp_path / "clean.pt").take_over(station.context.prompts)
     station.measure_reference()
     assert answers.asked == ["A clean checkpoint to compare with"]
+    session.scan_reference = str(demo_checkpoint(twin=True))  # named for the scan
+    assert known_reference(session) == session.scan_reference
     spec = station.measuring.runner.spec
     assert (spec["checkpoint"], spec["when"]) == (str(tmp_path / "clean.pt"), "reference")
     station.measuring.runner.ended.emit(Done("failed", error="It has another input size."))
@@ -517,10 +519,18 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     assert station.at_work() == ()
     station.verify_written.click()
     assert station.verifying.runner.spec["bundle"] == str(place)
+    station.verifying.runner.ended.emit(Done("finished", {"summary": "", "exit": 0}))
+    (run / "cleaned.safetensors").write_bytes(b"weights")
+    station.session.scan_reference = str(tmp_path / "clean-twin.safetensors")
+    (tmp_path / "clean-twin.safetensors").write_bytes(b"weights")
+    station.context.actions.run("report.verify_files")
+    suspect, cleaned, reference = (edit.path() for edit in station.verify_dialog.checkpoints)
+    assert (suspect, cleaned) == (station.session.checkpoint.path, str(run / "cleaned.safetensors"))
+    assert reference == station.session.scan_reference
+    station.verify_dialog.reject()
     station.context.actions.run("report.write")
     assert station.write_dialog.author.text() == "A. Analyst"
     station.write_dialog.reject()
-    station.verifying.runner.ended.emit(Done("cancelled"))
 
     station._on_write_chosen(*PLAIN)
     station.busy.cancel.click()

@@ -683,7 +683,7 @@ class RunsPage(QWidget):
                     action.triggered.connect(button.click)
             menu.addSeparator()
             menu.addAction("Rename", self._on_rename_wanted)
-            menu.addAction("Open the folder", partial(show_on_desktop, run.folder))
+            menu.addAction("Open the folder", partial(show_on_desktop, run.folder, self.failed))
             delete = menu.addAction("Delete", self.delete.click)
             delete.setEnabled(self.delete.isEnabled())
         menu.popup(place)
