@@ -15,17 +15,18 @@ from cleanclip_gui.jobs.run_names import run_number
 from cleanclip_gui.session import ImagesState, Session
 from cleanclip_gui.widgets.text import plain
 from ml_core.atomic import replace_files
-from ml_core.cleaning.catalogue import Method, offered
+from ml_core.cleaning.catalogue import offered
 from ml_core.cleaning.pretraining import Pretraining
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import is_built_in, load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.detection.scan.records import read_scan
+from ml_core.detection.scan.records import Scan, read_scan
 from ml_core.figures import distinct
 from ml_core.jobs.auto import AutoSpec
 from ml_core.jobs.auto.choice import choice, is_found
 from ml_core.jobs.chain_folder import Chain
-from ml_core.jobs.demo import for_demo, twin_for
+from ml_core.jobs.demo import for_demo, measured_parts, twin_for
+from ml_core.jobs.overall import round_seconds
 from ml_core.jobs.scan import SCAN_FILE, SCAN_SPEC, ScanSpec
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
 from ml_core.paths import data_dir
@@ -33,9 +34,6 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import MAX_BYTES, read_file
 from ml_core.triggers import Trigger, save_trigger
 from ml_core.triggers.files import load_trigger
-
-# Images watched while training, of the held-out style, and before and after, at most.
-WATCHED, HELDOUT, TESTED = 500, 1000, 4000
 
 
 def runs_dir() -> Path:
@@ -80,16 +78,13 @@ def make_job(
         trigger = None
         if session.trigger is not None:
             trigger = str(save_trigger(session.trigger, folder / "trigger")[1])
-        watched, tested = _watched_and_tested(images)
         return CleanSpec(
             checkpoint=session.checkpoint.path,
             donor=session.checkpoint.donor or None,
             recipe=recipe,
             pairs=pairs,
             training_images=training_images,
-            images=watched,
-            test_images=tested,
-            heldout_images=_heldout(images),
+            **_measured(images),
             trigger=trigger,
             target=session.target,
             label_set="demo" if images is None else images.label_set_in(folder),
@@ -122,14 +117,28 @@ def write_job(spec: CleanSpec) -> Path:
 
 def new_chain(session: Session, base: CleanSpec) -> Chain:
     """The chain on a job's data; a scan of the checkpoint that is on show is not made again."""
+    return Chain(Path(base.output_dir), _chain_on(session, base))
+
+
+def _chain_on(session: Session, base: CleanSpec) -> AutoSpec:
     images = session.images
     spec = AutoSpec(
         base=base.model_copy(update={"reference": session.scan_reference or None}),
         scan_images=None if images is None else images.spec,
         scanned=scan_on_show(session) or None,
     )
-    is_demo = twin_for(Path(base.checkpoint)) is not None
-    return Chain(Path(base.output_dir), for_demo(spec) if is_demo else spec)
+    return for_demo(spec) if twin_for(Path(base.checkpoint)) is not None else spec
+
+
+def seconds_of_round(session: Session, pairs: bool, pretraining: Pretraining) -> float | None:
+    """What a round of *Clean it* takes by the time of its scan; None if it was not made here."""
+    made = _scanned(scan_on_show(session))
+    if made is None or session.checkpoint is None or made[1].device != session.device:
+        return None
+    path = session.checkpoint.path
+    base = CleanSpec.model_construct(checkpoint=path, **_measured(session.images))
+    chain = _chain_on(session, base)
+    return round_seconds(chain, first_recipe(pairs, pretraining, chain.preset), *made)
 
 
 def scan_on_show(session: Session) -> str:
@@ -146,15 +155,22 @@ def scan_on_show(session: Session) -> str:
     newest = None if session.answer is None else session.answer.scan
     shown = job.folder if job.status == "finished" else ""
     folders = (shown, "" if newest is None else newest.folder)
-    return next((folder for folder in folders if _scanned(folder)[:3] == chosen), "")
+    for folder in folders:
+        if (made := _scanned(folder)) is not None:
+            spec, scan = made
+            if (scan.suspect.sha256, scan.classes, spec.reference) == chosen:
+                return folder
+    return ""
 
 
 def without_trigger(session: Session) -> str:
     """What is measured while no trigger is set, by a single run and by *Clean it*."""
-    scanned = scan_on_show(session)
-    target = _scanned(scanned)[3] if scanned else None
-    if scanned and target is None:
-        return "No trigger is set in Studio: attack success will not be measured."
+    made, target = _scanned(scan_on_show(session)), None
+    if made is not None:
+        scan = made[1]
+        if scan.found is None or not is_found(scan):
+            return "No trigger is set in Studio: attack success will not be measured."
+        target = scan.found.target
     which = "a trigger that its scan finds"
     if target is not None:
         which = f"the trigger that the scan found, for “{plain(target, 40)}”"
@@ -165,22 +181,22 @@ def without_trigger(session: Session) -> str:
 
 
 @lru_cache(maxsize=8)  # the page asks often
-def _scanned(folder: str) -> tuple[str | None, tuple[str, ...], str | None, str | None]:
-    """SHA-256 of the checkpoint, classes, reference of a scan, and the class of the trigger that
-    it found; none if it cannot be read."""
+def _scanned(folder: str) -> tuple[ScanSpec, Scan] | None:
+    """What a scan was asked, and what came of it; None if it cannot be read."""
     with suppress(InputError):
-        spec = read_spec_file(Path(folder) / SCAN_SPEC, ScanSpec)
-        scan = read_scan(Path(folder) / SCAN_FILE)
-        target = scan.found.target if scan.found is not None and is_found(scan) else None
-        return scan.suspect.sha256, scan.classes, spec.reference, target
-    return None, (), None, None
+        if folder:
+            spec = read_spec_file(Path(folder) / SCAN_SPEC, ScanSpec)
+            return spec, read_scan(Path(folder) / SCAN_FILE)
+    return None
 
 
-def first_method(pairs: bool, pretraining: Pretraining) -> Method:
-    """The method that *Clean it* begins with, with ``pairs`` or with pictures alone."""
-    chosen = choice(pairs=pairs, is_known=False, stamps=0, pretraining=pretraining)
+def first_recipe(pairs: bool, pretraining: Pretraining, preset_name: str = "default") -> Recipe:
+    """What *Clean it* begins with, with ``pairs`` or with pictures alone."""
+    chosen = choice(
+        pairs=pairs, is_known=False, stamps=0, pretraining=pretraining, preset_name=preset_name
+    )
     assert chosen is not None, "nothing has failed yet"
-    return chosen[0].method
+    return chosen[0]
 
 
 def copy_job(spec: CleanSpec, parent: Path) -> Path:
@@ -228,7 +244,7 @@ def measures_alike(spec: CleanSpec, images: ImagesState | None) -> bool:
     tested = spec.test_images or spec.images
     if images is None or tested is None:
         return tested is None
-    if tested not in (images.spec, _watched_and_tested(images)[1]):
+    if tested not in (images.spec, _measured(images)["test_images"]):
         return False
     try:
         labels = load_label_set(spec.label_set)
@@ -263,20 +279,5 @@ def _read_classes(path: Path) -> bytes:
         ) from error
 
 
-def _watched_and_tested(images: ImagesState | None) -> tuple[ImageSpec | None, ImageSpec | None]:
-    """What is evaluated while training, and before and after: no image is in both."""
-    if images is None:
-        return None, None
-    watched, tested = images.spec.halves()
-    if images.spec.kind == "demo" and images.spec.split != "val":
-        watched, tested = ImageSpec(kind="demo", split="val"), images.spec
-    return (
-        watched.model_copy(update={"n": min(WATCHED, images.n)}),
-        tested.model_copy(update={"n": min(TESTED, images.n)}),
-    )
-
-
-def _heldout(images: ImagesState | None) -> ImageSpec | None:
-    if images is None or images.spec.kind != "demo":
-        return None
-    return ImageSpec(kind="demo", split="heldout", n=HELDOUT)
+def _measured(images: ImagesState | None) -> dict[str, Any]:
+    return {} if images is None else measured_parts(images.spec, images.n)

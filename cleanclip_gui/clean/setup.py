@@ -13,11 +13,12 @@ from PySide6.QtWidgets import QApplication, QCheckBox, QPushButton, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.clean.job import (
     count_gpus,
-    first_method,
+    first_recipe,
     make_job,
     new_folder,
     runs_dir,
     scan_on_show,
+    seconds_of_round,
 )
 from cleanclip_gui.clean.recipe_form import RecipeForm, explain
 from cleanclip_gui.clean.training_data import TrainingData
@@ -29,7 +30,7 @@ from cleanclip_gui.widgets.name_filters import CHECKPOINTS, Drops
 from cleanclip_gui.widgets.number_box import Chooser
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts, failing
-from cleanclip_gui.widgets.text import device_text
+from cleanclip_gui.widgets.text import device_text, duration_text
 from ml_core.cleaning.catalogue import FACTS, MethodFacts
 from ml_core.cleaning.recipes import FORMAT, Recipe, read_recipe, write_recipe
 from ml_core.detection.records import FIVE_POISONS
@@ -224,8 +225,11 @@ class CleanSetup(QWidget):
         does = f"{begins}, cleans, scans again, and tests whether the backdoor comes back."
         if not scanned and not session.scan_reference:
             does += f" {_NO_REFERENCE}"
+        given = self.data.has_pairs, self.form.pretraining
+        self.form.method.recommend(first_recipe(*given).method)
+        if (seconds := seconds_of_round(session, *given)) is not None:
+            does += f" A round takes about {duration_text(seconds)}."
         self.clean_it_does.setText(does)
-        self.form.method.recommend(first_method(self.data.has_pairs, self.form.pretraining))
         trains = FACTS[self.form.method.method].data != "none"
         there = (session.checkpoint is not None, session.images is not None, trains, is_free)
         few = "" if scanned or session.images is None else session.images.too_few_to_scan

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt, QTimer
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QApplication, QPushButton, QStackedWidget, QTabBar, QWidget
 
@@ -480,10 +480,6 @@ class CleanStation(Page):
     def show_page(self, number: int) -> None:
         """Show ``THIS_RUN``, ``RUNS`` (queue and history) or the ``COMPARISON``."""
         self.tabs.setCurrentIndex(number)
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """Fits a small laptop."""
-        return QSize(1200, 700)
 
     def _is_shown(self) -> bool:
         return self.session.station == self.id

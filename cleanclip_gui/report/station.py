@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QPushButton, QStackedWidget, QTabWidget, QWidget
 
@@ -398,10 +398,6 @@ class ReportStation(Page):
         whole = QWidget()
         column(self.written_card, self.draft_error, (self.tabs, 1), of=whole, spacing=theme.SPACE_M)
         return whole
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """Fits a small laptop."""
-        return QSize(1200, 700)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Something may have been measured meanwhile."""

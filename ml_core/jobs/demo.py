@@ -25,6 +25,7 @@ from ml_core.reading.errors import InputError
 TEST_IMAGES = 4000
 HELDOUT_IMAGES = 1000
 VALIDATION_IMAGES = 512
+WATCHED_IMAGES = 500
 
 
 def demo_checkpoint(twin: bool = False) -> Path:
@@ -49,6 +50,23 @@ def twin_for(suspect: Path) -> str | None:
         if suspect.is_file() and filecmp.cmp(suspect, shipped, shallow=False):
             return str(demo_checkpoint(twin=True))
     return None
+
+
+def measured_parts(images: ImageSpec, n: int) -> dict[str, ImageSpec]:
+    """What a job watches, tests and holds out of ``n`` pictures, as fields of `CleanSpec`.
+
+    No picture is both watched and tested; the demo alone has a style that none trains on.
+    """
+    watched, tested = images.halves()
+    if images.kind == "demo" and images.split != "val":
+        watched, tested = ImageSpec(kind="demo", split="val"), images
+    parts = {
+        "images": watched.model_copy(update={"n": min(WATCHED_IMAGES, n)}),
+        "test_images": tested.model_copy(update={"n": min(TEST_IMAGES, n)}),
+    }
+    if images.kind == "demo":
+        parts["heldout_images"] = ImageSpec(kind="demo", split="heldout", n=HELDOUT_IMAGES)
+    return parts
 
 
 def is_of_demo(sha256: str, config: Mapping[str, Any]) -> bool:

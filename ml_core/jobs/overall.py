@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.detection.scan.records import passes, steps
+from ml_core.detection.scan.records import Scan, passes, steps
 from ml_core.events import Progress
 from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.auto import AutoSpec, AutoStep, scan_of
@@ -432,6 +432,32 @@ def step_plan(spec: AutoSpec, folder: Path, step: AutoStep) -> Plan | None:
             return rebound_plan(rebound_of(job, most=most, steps=spec.rebound_steps))
         return holdouts_plan(holdouts_of(job, most=most))
     return None
+
+
+def round_seconds(chain: AutoSpec, recipe: Recipe, spec: ScanSpec, scan: Scan) -> float:
+    """Seconds that a round of *Clean it* and its proofs take, by the time of a scan made here.
+
+    Parameters
+    ----------
+    chain
+        What is asked for; its base needs no trigger.
+    recipe
+        Of the round.
+    spec, scan
+        The scan, which is made again after the round.
+    """
+    spent, most = sum(scan.seconds.values()), chain.proof_images or PROOF_IMAGES
+    images = ImageSpec(kind="demo", n=most)
+    sizes = {"classes": len(scan.classes), "search": scan.search, "held_out": scan.held_out}
+    stages = [stage for stage in STAGES if stage in scan.seconds]
+    parts = scan_plan(spec, stages, side=scan.side, **sizes).parts
+    unit = spent / sum(part.work * part.items for part in parts)
+    job = chain.base.model_copy(update={"recipe": recipe, "trigger": "found"})
+    rebound = ReboundSpec.model_construct(images=images, steps=chain.rebound_steps)
+    held_out = HoldoutSpec.model_construct(images=images)
+    plans = cleaning_plan(job), rebound_plan(rebound), holdouts_plan(held_out)
+    parts = tuple(part for plan in plans for part in plan.parts)
+    return spent + sum(part.seconds + part.work * part.items * unit for part in parts)
 
 
 def examination_plan(spec: ExamineSpec) -> Plan:

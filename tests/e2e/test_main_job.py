@@ -88,7 +88,7 @@ def save_by_name(qtbot, keys: Keyboard, path: Path) -> None:
 
 
 def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch):
-    monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 100)  # fewer pictures to wait for
+    monkeypatch.setattr("ml_core.jobs.demo.HELDOUT_IMAGES", 100)  # fewer pictures to wait for
     some = partial(ImageSpec, n=360)
     monkeypatch.setattr("cleanclip_gui.window.main_window.ImageSpec", some)
     session, keys = window.session, Keyboard(window)
@@ -169,7 +169,7 @@ def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch
 
 def test_a_killed_run_says_so_and_resumes(qtbot, window, monkeypatch):
     """Kill -9 of the real child: one sentence, and Resume goes on from the last save."""
-    monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 20)
+    monkeypatch.setattr("ml_core.jobs.demo.HELDOUT_IMAGES", 20)
     session, clean = window.session, window.stations["clean"]
     window.start_demo()
     qtbot.waitUntil(lambda: session.checkpoint is not None, timeout=WAIT)

@@ -7,8 +7,12 @@ import pytest
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Progress
-from ml_core.jobs.overall import Overall, Plan, PlannedStage, cleaning_plan
+from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.demo import for_demo
+from ml_core.jobs.overall import Overall, Plan, PlannedStage, cleaning_plan, round_seconds
+from ml_core.jobs.scan import ScanSpec
 from ml_core.jobs.specs import CleanSpec
+from tests.gui.scans import scan
 
 
 class Job:
@@ -111,3 +115,19 @@ def test_time_on_hold_does_not_count():
     job.overall.go_on()
     job.tell("train", 30, 100, 10)
     assert job.overall.seconds_left == pytest.approx(70.0)
+
+
+@pytest.mark.parametrize("slower", [1, 10])
+def test_a_round_is_estimated_by_the_time_of_the_scan_before_it(slower):
+    """The demo on two cores: 27 s of scanning, 70 of cleaning, 21 and 19 of proofs."""
+    asked = ScanSpec(checkpoint="m.safetensors", images=ImageSpec(), output_dir="scan")
+    stages = {"pull": 0.5, "probes": 3.3, "patches": 15.4, "words": 3.3}
+    made = scan("found").model_copy(
+        update={"seconds": {stage: slower * seconds for stage, seconds in stages.items()}}
+    )
+    chain = for_demo(AutoSpec(base=spec(), scan_images=ImageSpec()))
+    recipe = preset("stamped", "talk")
+    seconds = round_seconds(chain, recipe, asked, made)
+    assert seconds == pytest.approx(137 * slower, rel=0.4)
+    twice = recipe.changed(epochs=2 * recipe.epochs)
+    assert seconds < round_seconds(chain, twice, asked, made) < 2 * seconds
