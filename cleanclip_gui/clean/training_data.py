@@ -115,8 +115,8 @@ class TrainingData(QWidget):
         )  # fmt: skip
         self.of_pairs.clicked.connect(self._on_of_pairs_clicked)
         self._choices.buttonToggled.connect(self._on_source_chosen)
-        for edit in (self.path, self.image_column, self.text_column):
-            edit.textChanged.connect(self._look)
+        self.path.textChanged.connect(self._look)
+        self.path.textChanged.connect(self._name_columns)
         self.exclude.textChanged.connect(self._look_at_exclusions)
         for edit in (
             self.path, self.image_column, self.text_column, self.pictures, self.folder_path,
@@ -336,7 +336,7 @@ class TrainingData(QWidget):
         path = self.path.path()
         if self._uses_pairs:
             kind = _kind(path)
-            words = f"Found: {KINDS[kind]}{self._taken(path, kind)}" if kind else _why_not(path)
+            words = f"Found: {KINDS[kind]}" if kind else _why_not(path)
             columns = kind is None or kind in _WITH_COLUMNS
         else:
             kind, words = None, ""
@@ -349,13 +349,14 @@ class TrainingData(QWidget):
         form.setRowVisible(3, columns)
         form.setRowVisible(4, kind == "coco")
 
-    def _taken(self, path: str, kind: PairKind) -> str:
-        """Which columns of a table are taken; empty where a job says what is wrong."""
+    def _name_columns(self) -> None:
+        """Name the columns of a table that are taken; where none is, a job says what is wrong."""
+        path = self.path.path()
         with suppress(InputError):
-            if kind == "csv":
+            if self._uses_pairs and _kind(path) == "csv":
                 image, text = pair_columns(path, *self._columns(path))
-                return f", columns “{plain(image, 30)}” and “{plain(text, 30)}”"
-        return ""
+                self.image_column.setText(image)
+                self.text_column.setText(text)
 
     def _on_of_pairs_clicked(self, checked: bool) -> None:
         self.set_uses_pairs(checked)

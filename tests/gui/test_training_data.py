@@ -87,10 +87,8 @@ def test_a_path_is_recognised_by_what_it_holds(prompts, qtbot, data, pictures, t
     table = tmp_path / "pairs.csv"
     table.write_text("filepath,title\na.png,a cat\n")
     data.path.setText(str(table))
-    assert data.summary.text() == "Found: a table, columns “filepath” and “title”"
-    data.text_column.setText("gone")  # the job will say what is wrong
     assert data.summary.text() == "Found: a table"
-    data.text_column.setText("caption")
+    assert (data.image_column.text(), data.text_column.text()) == ("filepath", "title")
     data.path.setText(str(pictures))
     assert "holds no image-caption pairs" in data.summary.text()
     assert not data.pictures.isVisible()
