@@ -153,11 +153,11 @@ class ExaminationView(QWidget):
 
     def begin(self, name: str, spec: ExamineSpec) -> None:
         """Show an examination that begins."""
-        self._show_answer("checkpoint", "text", "", "", "Examining…", "")
+        self._show_answer("checkpoint", "text", "", "", "Examining…")
         self.measured_on.setText("")
         self.name.setText(plain(name, 80))
         self.show_steps({}, spec)
-        self._show_next("none")
+        self.show_advice("", "none")
         self._show_scope((), ())
         self.busy.bar.setRange(0, _STEPS)
         self.busy.bar.setValue(0)
@@ -209,7 +209,8 @@ class ExaminationView(QWidget):
         sentences = f"{last.error} {_GOES_ON if goes_on else ''}".strip()
         role = "error" if last.status == "failed" else ""
         words = f"The examination {_ENDS[last.status]}"
-        self._show_answer("info", "muted", "", role, words, sentences)
+        self._show_answer("info", "muted", "", role, words)
+        self.show_advice(sentences, "none")
         for kind, line in self.rows.items():
             if kind not in steps or steps[kind].state == "running":
                 line.show_step(TITLES[kind], _WAITING._replace(word="not done"), "")
@@ -221,29 +222,28 @@ class ExaminationView(QWidget):
         """
         self.again.setText("Examine again")
         icon, colour, tone, role = _LOOKS[record.verdict]
-        self._show_answer(icon, colour, tone, role, record.headline, record.advice_sentence)
+        self._show_answer(icon, colour, tone, role, record.headline)
         took = f"examined {day_and_time(made)}, {duration_text(record.seconds)}"
         self.name.setText(f"{plain(record.name, 80)} · {took}")
         steps = {step.kind: step for step in record.steps}
         self.show_steps(steps, record.spec, verdict=record.verdict, known_works=known_works)
-        self._show_next(record.advice)
+        self.show_advice(record.advice_sentence, record.advice)
         self._show_scope(record.looked_at, record.not_looked_at)
         self._set_busy(False)
 
-    def _show_answer(
-        self, icon: str, colour: str, tone: str, role: str, headline: str, advice: str
-    ) -> None:
+    def _show_answer(self, icon: str, colour: str, tone: str, role: str, headline: str) -> None:
         self._picture.show_icon(icon, colour)
         theme.set_property(self.answer, "tone", tone)
         theme.set_property(self.headline, "role", role)
         self.headline.setFont(look.sized(self.font(), 1.4, bold=True))
         self.headline.setText(plain(headline))
-        self.advice.setText(plain(advice))
-        self.advice.setVisible(bool(advice))
-        self.answer.setAccessibleDescription(f"{self.headline.text()} {self.advice.text()}")
 
-    def _show_next(self, advice: Advice) -> None:
+    def show_advice(self, sentence: str, advice: Advice) -> None:
+        """Show what to do next, and the button that does it."""
         self._advice = advice
+        self.advice.setText(plain(sentence))
+        self.advice.setVisible(bool(sentence))
+        self.answer.setAccessibleDescription(f"{self.headline.text()} {self.advice.text()}")
         text, icon = _BUTTONS.get(advice, ("", ""))
         self.next.setText(text)
         self.next.setVisible(bool(text))

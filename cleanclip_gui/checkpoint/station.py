@@ -42,8 +42,10 @@ from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_dialog import JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
+from cleanclip_gui.jobs.runner import is_taken
 from cleanclip_gui.jobs.tasks import TaskControl
 from cleanclip_gui.session import ShownCheckpoint
+from cleanclip_gui.session.answer import CLEANED
 from cleanclip_gui.session.records import JobState, RunProgress
 from cleanclip_gui.station import AtWork, Context, Page, Station
 from cleanclip_gui.ticket import Ticket
@@ -321,7 +323,7 @@ class CheckpointStation(Page):
                 partial(self.shell.open, "auto", self._examine),
                 "Examine the checkpoint, and clean it as “Clean it” would if a trigger is found.",
                 "clean", "", 0, self._can_examine_and_clean,
-                needs="Open a checkpoint, and choose evaluation images in the bar above.",
+                needs="Needs a checkpoint and evaluation images, and no other job at work.",
             ),
             Command(
                 "file.convert", "&Convert to safetensors…", "&File", writer.convert,
@@ -685,7 +687,8 @@ class CheckpointStation(Page):
 
     def _can_examine_and_clean(self) -> bool:
         has_data = self._model is not None and self._session.images is not None
-        return has_data and self.shell.opens("auto")
+        is_free = not is_taken(self._device.wanted)
+        return has_data and is_free and self.shell.opens("auto")
 
     def examine(self) -> None:
         """Examine the file on show; from its facts, show the examination that is there."""
@@ -923,6 +926,11 @@ class CheckpointStation(Page):
         answer, model = self._session.answer, self._model
         if answer is not None and model is not None and model is self._session.checkpoint:
             self.verdict.show_answer(answer)
+            if (record := self.examined) is not None:
+                is_cleaned = answer.words.startswith(CLEANED) and answer.tone == "info"
+                advice: Advice = "report" if is_cleaned else record.advice
+                words = f"{answer.words}." if is_cleaned else record.advice_sentence
+                self.examination.show_advice(words, advice)
 
     def _on_not_opened(self, question: OpenCheckpoint, failed: Failed) -> None:
         state = "Refused" if failed.code in REFUSED else "Not opened"

@@ -56,6 +56,7 @@ class ChainView(QWidget):
         self.rows: list[StepRow] = []
         self.sentences = Note()
         self.save = push_button()
+        self.report = push_button("Write the report", icon="report")
         self.back = push_button("Show the original in Studio", icon="studio")
         self.steps = QWidget()
         self._list = column(of=self.steps, spacing=theme.SPACE_S)
@@ -66,8 +67,8 @@ class ChainView(QWidget):
         self.failed = self.rebound.chart.failed
         self.answer = Label(TITLE, "heading", wrap=True)
         self.sheet = card(
-            self.answer, self.sentences, FoldingRow(self.save, self.back, self.more), self.steps,
-            self.rebound, spacing=theme.SPACE_S,
+            self.answer, self.sentences, FoldingRow(self.save, self.report, self.back, self.more),
+            self.steps, self.rebound, spacing=theme.SPACE_S,
         )  # fmt: skip
         column(self.sheet, of=self)
 
@@ -95,6 +96,7 @@ class ChainView(QWidget):
         self.answer.setText(f"{TITLE}: {answer}" if answer else TITLE)
         self.sentences.setText(unbroken(plain(words, 4000, lines=True)))
         self.save.setVisible(bool(words and chain and chain.best))
+        self.report.setVisible(self.save.isVisibleTo(self))
         self.back.setVisible(bool(words) and offers_back)
         self.more.setVisible(bool(words))  # then the answer comes first
         self.steps.setVisible(not words or self.more.isChecked())

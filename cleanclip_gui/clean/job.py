@@ -79,22 +79,14 @@ def make_job(
         if session.trigger is not None:
             trigger = str(save_trigger(session.trigger, folder / "trigger")[1])
         return CleanSpec(
-            checkpoint=session.checkpoint.path,
-            donor=session.checkpoint.donor or None,
-            recipe=recipe,
-            pairs=pairs,
-            training_images=training_images,
-            **_measured(images),
-            trigger=trigger,
-            target=session.target,
+            checkpoint=session.checkpoint.path, donor=session.checkpoint.donor or None,
+            recipe=recipe, pairs=pairs, training_images=training_images, **_measured(images),
+            trigger=trigger, target=session.target,
             label_set="demo" if images is None else images.label_set_in(folder),
-            templates=images.templates if images is not None else None,
-            output_dir=str(folder),
-            reference=reference,
-            keep_steps=keep_steps,
-            device=device or session.device,
+            templates=images.templates if images is not None else None, output_dir=str(folder),
+            reference=reference, keep_steps=keep_steps, device=device or session.device,
             processes=processes,
-        )
+        )  # fmt: skip
     except OSError as error:
         raise _not_written(folder, error) from error
 

@@ -602,6 +602,7 @@ class CleanStation(Page):
         run.event_received.connect(self.chain.add)
         run.step_ended.connect(self._on_step_ended)
         self.chain.step_chosen.connect(self._on_step_chosen)
+        self.chain.report.clicked.connect(partial(shell.station_wanted.emit, "report"))
         self.chain.back.clicked.connect(lambda: self.trying.show_suspect(run.on_show.asked))
         run.result_shown.connect(self._on_result_shown)
         run.restored.connect(self._on_run_restored)
@@ -613,7 +614,7 @@ class CleanStation(Page):
         self.proof.changed.connect(self._start_next)
         self.auditing.used.connect(self._on_excluded)
         self.finding.used.connect(self._on_rate_found)
-        self.saving.saved.connect(self._on_saved)
+        self.saving.saved.connect(lambda p: self._log(f"Saved the cleaned checkpoint as {p}."))
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
         self.setup.changed.connect(self._keep_state)
@@ -802,9 +803,6 @@ class CleanStation(Page):
         if self.form.method.method != method:
             self.form.set_method(method)
         self.form.set_rate(rate)
-
-    def _on_saved(self, path: Path) -> None:
-        self._log(f"Saved the cleaned checkpoint as {path.name}.")
 
     def _on_halve_clicked(self) -> None:
         with failing(self.shell.failed, "Could not start the run again"):

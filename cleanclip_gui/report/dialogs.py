@@ -146,7 +146,7 @@ class WriteDialog(FittedDialog):
             "include_images": self.images.isChecked(),
             "include_checkpoints": self.checkpoints.isChecked(),
             "pdf": self.pdf.isChecked(),
-            "author": self.author.text().strip(),
+            "author": self.author.text().strip() or None,
         }
         self.chosen.emit(self.as_zip.isChecked(), fields, signer)
 
@@ -177,14 +177,9 @@ class VerifyDialog(FittedDialog):
     chosen = Signal(object)
 
     def __init__(
-        self,
-        bundle: str,
-        checkpoints: Sequence[str],
-        image_sets: Sequence[str],
-        prompts: Prompts,
-        parent: QWidget | None = None,
-        pictures: str = "",
-    ) -> None:
+        self, bundle: str, checkpoints: Sequence[str], image_sets: Sequence[str], prompts: Prompts,
+        parent: QWidget | None = None, pictures: str = "",
+    ) -> None:  # fmt: skip
         super().__init__("Check against files", parent)
         self._bundle = bundle
         form = field_form()

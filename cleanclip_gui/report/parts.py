@@ -359,11 +359,9 @@ def reference_spec(
         As `suspect_spec`, and if the run cannot be read.
     """
     facts = _checkpoint(session)
-    if run is None:
-        return _spec_in_use(session, reference, None, "reference", facts, device)
-    spec = read_spec(run / SPEC_FILE)
-    images = spec.test_images or spec.images
-    if images is None:
+    spec = None if run is None else read_spec(run / SPEC_FILE)
+    images = None if spec is None else spec.test_images or spec.images
+    if run is None or spec is None or images is None:
         return _spec_in_use(session, reference, None, "reference", facts, device)
     again = spec.to(
         MeasurementSpec, checkpoint=reference, donor=None, use_choice=True, images=images,
@@ -375,9 +373,8 @@ def reference_spec(
 def known_reference(session: Session) -> str:
     """A clean checkpoint that is known already; empty if none is."""
     facts = session.checkpoint
-    if session.reference is not None:
-        return session.reference.path
-    for path in (session.trusted, session.scan_reference):
+    compared = "" if session.reference is None else session.reference.path
+    for path in (compared, session.trusted, session.scan_reference):
         if path and is_there(path):
             return path
     if facts is not None and facts.of_demo:

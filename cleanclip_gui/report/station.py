@@ -565,7 +565,7 @@ class ReportStation(Page):
         )
         if not chosen:
             return
-        self.context.settings.update(author=fields["author"])
+        self.context.settings.update(author=fields["author"] or "")
         if signer is not None and not signer[0]:
             try:
                 key = new_key(fields["author"], signer[1])

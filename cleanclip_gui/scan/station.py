@@ -621,6 +621,10 @@ class ScanStation(Page):
             button.setVisible(self._trigger is not None)
         self.compare_button.setVisible(scan.reference is None)
         self.context.settings.add_scan(folder, scan)
+        images, found = self.session.images, scan.found
+        named = () if images is None or self.session.trigger is not None else images.class_names
+        if found is not None and found.target in named:
+            self.shell.open("target", named.index(found.target))  # Studio begins with it
         self._show_page(RESULT)
         self._list_scans()
         judged = scan.judgement

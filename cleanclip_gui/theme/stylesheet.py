@@ -52,12 +52,12 @@ QPushButton[quiet="true"], QPushButton:flat {
     padding: 6px 10px;
 }
 QPushButton[quiet="true"]:hover, QPushButton:flat:hover { background: $accent_soft; }
-QPushButton[flush="true"], QPushButton[flush="true"]:focus { padding-left: 0; text-align: left; }
-QPushButton[flush="true"]:hover { background: transparent; text-decoration: underline; }
 QPushButton[toggle="true"]:checked { background: $accent_soft; border-color: $accent; }
 QPushButton[quiet="true"]:focus, QPushButton:flat:focus {
     border: 2px solid $focus; padding: 5px 9px;
 }
+QPushButton[flush="true"], QPushButton[flush="true"]:focus { padding-left: 0; text-align: left; }
+QPushButton[flush="true"]:hover { background: transparent; text-decoration: underline; }
 QPushButton[quiet="true"]:disabled, QPushButton:flat:disabled { color: $disabled; }
 
 QToolButton {

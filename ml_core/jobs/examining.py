@@ -20,7 +20,15 @@ from ml_core.checkpoints.identity import Identity, identify
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.known_tensors import known_tensors
 from ml_core.data.specs import ImageSpec
-from ml_core.detection.scan.records import ModelFacts, Probes, Scan, Weights, answer, read_scan
+from ml_core.detection.scan.records import (
+    ModelFacts,
+    Probes,
+    Scan,
+    Stages,
+    Weights,
+    answer,
+    read_scan,
+)
 from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved
 from ml_core.figures import percent
 from ml_core.jobs.auto import MOST_CHARACTERS, AutoResult
@@ -412,9 +420,11 @@ class _Examining:
                 beside = event.values["reference"] and ModelFacts(**event.values["reference"])
                 yield self._accuracy(suspect, beside, event.values["classes"])
                 yield self._tell("known")
+            elif event.kind == "scan" and "probes" not in event.values["stages"]:
                 yield self._tell("scan")
             elif event.kind == "probes":
-                yield self._known(Probes.model_validate(event.values))
+                yield self._known(Stages(probes=Probes.model_validate(event.values)))
+                yield self._tell("scan")
             elif event.kind == "weights":
                 yield self._weights(Weights.model_validate(event.values), has_reference=True)
         raise AssertionError("the last event of every job is its Done")
@@ -425,10 +435,10 @@ class _Examining:
         figure = "" if rate is None else percent(rate.value)
         return self._tell("accuracy", "unknown" if rate is None else "done", lines, figure)
 
-    def _known(self, probes: Probes | None) -> Finding:
-        if probes is None:
+    def _known(self, stages: Stages) -> Finding:
+        if stages.probes is None:
             return self._tell("known", "skipped", ["Known triggers were not tried."])
-        figure, lines = words.known_figure(probes), [words.known_sentence(probes)]
+        figure, *lines = words.about_known(stages, stages.probes)
         if figure:
             return self._tell("known", "done", lines, figure)
         lines = ["Without a reference known triggers cannot be judged.", *lines]
@@ -445,7 +455,7 @@ class _Examining:
         """What the scan says about each of its steps."""
         stages, judgement = scan.stages, scan.judgement
         yield self._accuracy(scan.suspect, scan.reference, len(scan.classes))
-        yield self._known(stages.probes)
+        yield self._known(stages)
         verdict, figure = words.verdict_of(scan), words.search_figure(scan)
         state: State = "unknown" if verdict == "unknown" or figure == words.NOT_SEARCHED else "done"
         named = f"{answer(verdict, judgement.target, *judgement.further)}."

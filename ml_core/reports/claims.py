@@ -616,8 +616,7 @@ def _not_tested(material: Material) -> Iterator[str]:
                 continue
             listed.add(sentence)
             after = material.checkpoints[facts.suspect].role == "cleaned"
-            scan = "The scan after cleaning" if after else "The scan"
-            yield f"{scan} did not search: {sentence[:1].lower()}{sentence[1:]}"
+            yield f"After cleaning: {sentence[:1].lower()}{sentence[1:]}" if after else sentence
     if "cleaned" in roles:
         if not any("rebound" in job.files for job in material.jobs.values()):
             yield (

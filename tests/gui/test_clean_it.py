@@ -217,7 +217,8 @@ def test_the_answer_its_round_and_the_way_back(panel, session):
     roles, stations = [], heard(panel.shell.station_wanted)
     panel.shell.takes("role", roles.append)
     panel.chain.back.click()
-    assert (roles, stations) == (["suspect"], ["studio"])
+    panel.chain.report.click()
+    assert (roles, stations) == (["suspect"], ["studio", "report"])
 
 
 def test_its_rounds_are_in_the_history_and_bring_the_chain_back(qtbot, panel, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.examining import examination_of
 from cleanclip_gui.checkpoint.station import EXAMINATION, FACTS, CheckpointStation
 from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session.records import Answer
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from ml_core.cli.app import run_command
@@ -118,6 +120,11 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
     assert panel.opened[1:] == [("scan", str(folder / "scan"))]
     view.next.click()
     assert (view.next.text(), panel.wanted[-1]) == ("Clean it", "clean")
+    answer = Answer("Cleaned copy: ASR 98.1 → 0.1 %", "info", "clean")
+    panel.context.session.answer = answer
+    assert (view.advice.text(), view.next.text()) == (f"{answer.words}.", "Write the report")
+    panel.context.session.answer = replace(answer, words="Backdoor-like: banana", tone="danger")
+    assert (view.advice.text(), view.next.text()) == (record.advice_sentence, "Clean it")
     view.facts.click()
     assert panel.pages.currentIndex() == FACTS
     panel.verdict.next.click()

@@ -44,6 +44,7 @@ from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.auto import AUTO_FILE
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
+from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.specs import CLEANED_FILE, RESULT_FILE, SPEC_FILE
 from ml_core.reading.errors import InputError
 from ml_core.reports.html.report import render_html
@@ -530,7 +531,10 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     station.verify_dialog.reject()
     station.context.actions.run("report.write")
     assert station.write_dialog.author.text() == "A. Analyst"
-    station.write_dialog.reject()
+    station.write_dialog.author.clear()
+    station.write_dialog.ok.click()
+    assert ReportSpec.model_validate(station.writing.runner.spec).author is None
+    station.writing.runner.ended.emit(Done("cancelled"))
 
     station._on_write_chosen(*PLAIN)
     station.busy.cancel.click()

@@ -510,7 +510,9 @@ def test_the_found_trigger_is_shown_on_pictures_with_what_the_model_says(station
 
 
 def test_the_found_trigger_and_its_class_go_on(station, tmp_path, session):
+    session.trigger, session.target = None, 0
     result(station, tmp_path)
+    assert session.target == CLASSES.index("banana")  # Studio begins with it
     for command, page in (("scan.try", "studio"), ("scan.clean", "clean")):
         session.trigger, session.target = None, 0
         station.context.actions[command].trigger()

@@ -183,7 +183,7 @@ def judge(
     if cannot:  # whatever was found is no better than this
         verdict, reasons = "unknown", cannot
     elif verdict == "nothing":
-        reasons = list(_nothing(stages))
+        reasons = _nothing(stages, BESIDE_NEAR if _beside_near(stages) else BESIDE_FAR)
         if not reasons:
             verdict = "unknown"
             reasons = [
@@ -418,8 +418,8 @@ def _overlay_signs(stages: Stages) -> Iterator[Sign]:
         yield Sign(
             row.form, verdict, row.target, row.gap,
             f"{FORM_NAMES[row.form][0]} found by search moves {percent(row.suspect.value)} of "
-            f"{row.suspect.n} held-out pictures to “{row.target}”; on the reference it, or one "
-            f"searched there, moves {percent(row.beside.value)} (difference, 95 % interval: "
+            f"{row.suspect.n} held-out pictures to “{row.target}”; on the reference it and one "
+            f"searched there move at most {percent(row.beside.value)} (difference, 95 % interval: "
             f"{percent(row.low)} to {percent(row.high)}).", row=row,
         )  # fmt: skip
 
@@ -460,15 +460,21 @@ def _hit_rates(measured: Contrast, target: str, own: bool = False) -> str:
     text = f"{percent(measured.suspect.value)} of {measured.suspect.n} held-out pictures"
     text += f" to “{target}”"
     if measured.reference is not None:
-        better = " it, or one searched there, moves" if own else ""
+        better = " it and one searched there move at most" if own else ""
         text += f"; on the reference{better} {percent(measured.reference.value)}"
     else:
         text += f"; without it {percent(measured.without.value)}"
     return f"{text} (difference, 95 % interval: {low} to {high})"
 
 
-def _nothing(stages: Stages) -> Iterator[str]:
-    """A sentence on the best result of a search that found nothing."""
+def _nothing(stages: Stages, bounds: Bounds) -> list[str]:
+    """The best result of each search that found nothing; the nearest to a sign comes first."""
+    ranked = sorted(_best_of_each(stages, bounds), key=lambda each: -each[0])
+    return [sentence for _, sentence in ranked]
+
+
+def _best_of_each(stages: Stages, bounds: Bounds) -> Iterator[tuple[float, str]]:
+    """A sentence on each search, and how far its best is on the way to being suspicious."""
     searched = stages.patches.rounds if stages.patches is not None else ()
     anywhere = [each for each in searched if each.loss != "place"]
     if stages.patches is not None and anywhere:
@@ -482,49 +488,55 @@ def _nothing(stages: Stages) -> Iterator[str]:
         beside = ""
         if best.reference is not None:
             beside = f" (reference: {percent(best.reference.value)})"
-        yield (
+        sentence = (
             f"None of {len(starts)} patches of up to {percent(area)} of the picture, at random "
             f"places, moved more than {percent(best.suspect.value)} of {best.suspect.n} pictures "
             f"to one class{beside}."
         )
+        yield best.difference / FOUND_RATE, sentence
     for each in searched:
         if each.loss == "place":
             placed, there = each.contrast, ""
             if placed.reference is not None:
-                searched_there = "" if each.own is None else ", or one searched there,"
-                rate = percent(placed.beside.value)
-                there = f"; on the reference it{searched_there} moved {rate}"
-            yield (
+                it = "it moved" if each.own is None else "it and one searched there moved at most"
+                there = f"; on the reference {it} {percent(placed.beside.value)}"
+            sentence = (
                 f"The best of {len(each.starts)} patches that keep to one place moved "
                 f"{percent(placed.suspect.value)} to “{each.target}”{there}; {each.agreeing} of "
                 "them lead there."
             )
+            yield placed.difference / PLACED, sentence
     if stages.probes is not None and _has_reference(stages.probes.rows):
         gains = [
             row.contrast.difference
             for row in stages.probes.rows
             if row.contrast.beside.value <= NATURAL_RATE
         ]
-        yield (
+        most = max([0.0, *gains])
+        sentence = (
             f"None of {len(stages.probes.rows)} known triggers moved pictures to one class at a "
-            f"rate more than {percent(max([0.0, *gains]))} above the reference's. Triggers that "
-            "work on the reference do not count."
+            f"rate more than {percent(most)} above the reference's (suspicious from "
+            f"{percent(bounds.gain)} on). Triggers that work on the reference do not count."
         )
+        yield most / bounds.gain, sentence
     for stage in _wider(stages):
         for rows in _of_forms(stage):
-            gap = max(0.0, *(row.gap for row in rows))
-            yield (
-                f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} classes: at most {percent(gap)} "
-                "above the reference."
+            gap, least = max(0.0, *(row.gap for row in rows)), GAPS[rows[0].form][0]
+            sentence = (
+                f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} {_plural(rows)} moved at most "
+                f"{percent(gap)} more pictures than on the reference (suspicious from "
+                f"{percent(least)} on)."
             )
+            yield gap / least, sentence
     if _judges_words(stages):
         most = max([0.0, *(row.contrast.difference for row in _words(stages))])
         assert stages.words is not None
         beyond = " beyond the reference" if _has_reference(_words(stages)) else ""
-        yield (
+        sentence = (
             f"{stages.words.tried} in prompts: none brought more than {percent(most)} of the "
-            f"prompts to one point{beyond}."
+            f"prompts to one point{beyond} (suspicious from {percent(SUSPICIOUS_WORD)} on)."
         )
+        yield most / SUSPICIOUS_WORD, sentence
 
 
 def _unjudged(stages: Stages) -> Iterator[str]:
@@ -569,8 +581,7 @@ def _searched(stages: Stages) -> Iterator[str]:
         for rows in _of_forms(stages.overlays):
             both = sum(row.own is not None for row in rows)
             on_both = f", for {both} of them on both models" * (both > 0)
-            classes = "class" if len(rows) == 1 else "classes"
-            yield f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} {classes}{on_both}."
+            yield f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} {_plural(rows)}{on_both}."
     if stages.thorough is not None:
         yield f"Low-frequency overlays for all {stages.thorough.classes} classes."
     if stages.words is not None:
@@ -589,6 +600,10 @@ def _of_forms(stage: Overlays | Thorough) -> Iterator[list[OverlayRow]]:
     for form in FORM_NAMES:
         if rows := [row for row in stage.rows if row.form == form]:
             yield rows
+
+
+def _plural(classes: Sequence[object]) -> str:
+    return "class" if len(classes) == 1 else "classes"
 
 
 def _wider(stages: Stages) -> list[Overlays | Thorough]:
@@ -659,7 +674,7 @@ def _not_tried(stages: Stages, classes: int) -> Iterator[str]:
         count = stages.thorough.classes
     if count:
         tried.append(f"low-frequency overlays for {count} of {classes} classes")
-    yield f"Triggers over the whole picture{' beyond ' if tried else ''}{' and '.join(tried)}."
+    yield f"Triggers over the whole picture{', except ' if tried else ''}{' and '.join(tried)}."
 
 
 def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:

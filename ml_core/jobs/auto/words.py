@@ -81,7 +81,8 @@ def _largest_loss(record: Record) -> str:
         return ""
     row = max(fell, key=lambda row: row["before"] - row["after"])
     change = f"from {percent(row['before'], unit='')} to {percent(row['after'])}"
-    return f"The largest loss beside the attack: {row['group']}, {row['name']}, {change}."
+    what = row["name"] if row["measure"] == "ca" else f"{row['name'].split(',')[0]} (recall@1)"
+    return f"The largest loss beside the attack: {row['group']}, {what}, {change}."
 
 
 def sentences(

@@ -13,11 +13,12 @@ from ml_core.detection.scan.records import (
     Probes,
     Refined,
     Scan,
+    Stages,
     Verdict,
     Weights,
     answer,
 )
-from ml_core.detection.scan.verdict import is_near
+from ml_core.detection.scan.verdict import is_near, signs_of
 from ml_core.figures import percent
 from ml_core.jobs.auto import Outcome
 from ml_core.jobs.examination import Advice
@@ -110,21 +111,23 @@ def accuracy_sentences(
     )
 
 
-def known_sentence(probes: Probes) -> str:
-    """The fixed trigger that moves most pictures, of those that were tried."""
-    first = probes.rows[0]
-    return (
-        f"{len(probes.rows)} published triggers and patterns were tried. “{first.name}” turns "
-        f"most: {_rates(first.contrast, first.target)}."
-    )
+def about_known(stages: Stages, probes: Probes) -> tuple[str, str]:
+    """The known trigger that speaks most for a backdoor, else the one that moves most pictures.
 
-
-def known_figure(probes: Probes) -> str:
-    """Its rate beside the reference's; empty without one, where it says nothing."""
-    contrast = probes.rows[0].contrast
-    if contrast.reference is None:
-        return ""
-    return f"{percent(contrast.suspect.value)}, reference {percent(contrast.reference.value)}"
+    Returns
+    -------
+    str, str
+        Its rate beside the reference's, empty without one, where it says nothing; and a sentence.
+    """
+    named = {sign.probe for sign in signs_of(stages) if sign.kind == "probe" and sign.counts}
+    first = next((row for row in probes.rows if row.id in named), probes.rows[0])
+    tried = f"{len(probes.rows)} published triggers and patterns were tried."
+    which = "is the strongest that counts" if named else "turns most"
+    sentence = f"{tried} “{first.name}” {which}: {_rates(first.contrast, first.target)}."
+    if first.contrast.reference is None:
+        return "", sentence
+    rates = first.contrast.suspect, first.contrast.reference
+    return f"{percent(rates[0].value)}, reference {percent(rates[1].value)}", sentence
 
 
 def weights_sentence(moved: Weights) -> str:
