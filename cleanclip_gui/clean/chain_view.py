@@ -66,9 +66,10 @@ class ChainView(QWidget):
         self.rebound = ReboundView(prompts)
         self.failed = self.rebound.chart.failed
         self.answer = Label(TITLE, "heading", wrap=True)
+        self.acts = FoldingRow(self.save, self.report, self.back, self.more)
         self.sheet = card(
-            self.answer, self.sentences, FoldingRow(self.save, self.report, self.back, self.more),
-            self.steps, self.rebound, spacing=theme.SPACE_S,
+            self.answer, self.sentences, self.acts, self.steps, self.rebound,
+            spacing=theme.SPACE_S,
         )  # fmt: skip
         column(self.sheet, of=self)
 
@@ -95,10 +96,10 @@ class ChainView(QWidget):
             answer, tone = _PROOFS[result.comes_back]
         self.answer.setText(f"{TITLE}: {answer}" if answer else TITLE)
         self.sentences.setText(unbroken(plain(words, 4000, lines=True)))
-        self.save.setVisible(bool(words and chain and chain.best))
-        self.report.setVisible(self.save.isVisibleTo(self))
-        self.back.setVisible(bool(words) and offers_back)
-        self.more.setVisible(bool(words))  # then the answer comes first
+        for button in (self.save, self.report):
+            button.setVisible(bool(chain and chain.best))
+        self.back.setVisible(offers_back)
+        self.acts.setVisible(bool(words))  # then the answer comes first
         self.steps.setVisible(not words or self.more.isChecked())
         theme.set_property(self.sheet, "tone", tone)
         self.rebound.setVisible(at_work and bool(steps) and steps[-1].kind == "rebound")

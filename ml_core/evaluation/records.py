@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ml_core.figures import percent
 
 Interval = tuple[float, float]
 
@@ -255,3 +257,22 @@ def wilson_interval(hits: int, n: int, z: float = 1.959964) -> Interval:
     low = 0.0 if hits == 0 else max(0.0, centre - half)
     high = 1.0 if hits == n else min(1.0, centre + half)
     return low, high
+
+
+def largest_loss(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which accuracy or retrieval fell most, of the rows of the hold-outs.
+
+    It is empty where none was above the 95 % interval that it has after cleaning.
+    """
+    fell = [
+        row
+        for row in rows
+        if row["measure"] in ("ca", "recall@1") and row.get("after_interval")
+        and row.get("after") is not None and (row.get("before") or 0.0) > row["after_interval"][1]
+    ]  # fmt: skip
+    if not fell:
+        return ""
+    row = max(fell, key=lambda row: row["before"] - row["after"])
+    what = row["name"] if row["measure"] == "ca" else f"{row['name'].split(',')[0]} (recall@1)"
+    rates = f"from {percent(row['before'], unit='')} to {percent(row['after'])}"
+    return f"{row['group']}, {what}, {rates}"

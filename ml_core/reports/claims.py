@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from ml_core.detection.scan.records import Scan
 from ml_core.evaluation.paired import RESAMPLES
+from ml_core.evaluation.records import largest_loss
 from ml_core.figures import count, percent, percent_range, signed
 from ml_core.reading.inspection import verdict_words
 from ml_core.reports.arithmetic import (
@@ -597,6 +598,9 @@ def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
             if isinstance(highest, float):
                 part = f"in the rebound test the attack success rate reaches {percent(highest)}"
         parts.append(part)
+    lost = [largest_loss(record["rows"]) for _, _, _, record in _records(material, "holdouts")]
+    if any(lost):
+        parts.append(f"the largest loss beside the attack is in {next(filter(None, lost))}")
     if not parts:
         return f"{name} was cleaned, and neither accuracy nor attack could be measured."
     *first, last = parts

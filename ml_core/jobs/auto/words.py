@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_core.detection.scan.records import Scan
 from ml_core.detection.scan.verdict import is_near
+from ml_core.evaluation.records import largest_loss
 from ml_core.figures import percent
 from ml_core.jobs.auto import StepKind
 from ml_core.jobs.auto.choice import MOST_LOST, Round, is_found
@@ -66,23 +67,8 @@ def about_holdouts(record: Record) -> str:
             "Among other forms of the trigger and other triggers, the highest success rate is "
             f"{percent(worst['after'])} ({worst['group']}: {worst['name']})."
         )
-    return f"{first} {_largest_loss(record)}".rstrip()
-
-
-def _largest_loss(record: Record) -> str:
-    """Which accuracy or retrieval fell most; empty where none was above the interval after it."""
-    fell = [
-        row
-        for row in record["rows"]
-        if row["measure"] in ("ca", "recall@1") and row.get("after_interval")
-        and row.get("after") is not None and (row.get("before") or 0.0) > row["after_interval"][1]
-    ]  # fmt: skip
-    if not fell:
-        return ""
-    row = max(fell, key=lambda row: row["before"] - row["after"])
-    change = f"from {percent(row['before'], unit='')} to {percent(row['after'])}"
-    what = row["name"] if row["measure"] == "ca" else f"{row['name'].split(',')[0]} (recall@1)"
-    return f"The largest loss beside the attack: {row['group']}, {what}, {change}."
+    lost = largest_loss(record["rows"])
+    return f"{first} The largest loss beside the attack: {lost}." if lost else first
 
 
 def sentences(
