@@ -202,6 +202,8 @@ def test_proofs_are_quoted_with_the_interval_of_their_counts() -> None:
              "before_hits": 90, "before_n": 100, "after": 0.03, "after_hits": 3, "n": 100},
             {"group": "retrieval", "name": "r", "measure": "recall@1", "before": None,
              "after": None, "n": 0},
+            {"group": "retrieval", "name": "image to text, own first", "measure": "recall@1",
+             "before": 0.54, "after": 0.44, "after_interval": [0.39, 0.49], "n": 400},
         ]
     }  # fmt: skip
     files = {"rebound": "jobs/job-1/rebound.json", "holdouts": "jobs/job-1/holdouts.json"}
@@ -224,7 +226,10 @@ def test_proofs_are_quoted_with_the_interval_of_their_counts() -> None:
     assert (row.rate.hits, row.rate.n) == (3, 100)
     assert row.quotes["/rows/0/name"] == "left"
     assert quoted["job-1-holdout-1"].rate is None
-    assert "stays clean in the rebound test" in found.verdict[1]
+    assert (
+        "it stays clean in the rebound test, and the largest loss beside the attack is in "
+        "retrieval, image to text (recall@1), from 54.0 to 44.0 %." in found.verdict[1]
+    )
     assert not any("rebound" in one for one in found.not_tested)
 
 
