@@ -221,7 +221,7 @@ class Session:
     ``selected_image``: Writer: Studio.
     ``prediction``: what the model says of that image, None until it has. Writer: Studio.
     ``evaluation``: the newest numbers of trigger and target. Writer: Studio's live loop.
-    ``speed``: how the checkpoint that Studio looks at is computed, in short and in full. Writer:
+    ``speed``: how the checkpoint that Studio looks at is computed, as a sentence. Writer:
     Studio's :class:`AutoSpeed`.
     ``run``, ``run_progress``: the run at work or last shown, and how far it is, None before it has
     told. Writer: the Clean station's ``CleaningRun``.
@@ -251,7 +251,7 @@ class Session:
     run: RunState | None = None
     device: str = "cpu"
     devices: tuple[str, ...] = ()
-    speed: tuple[str, str] = ("", "")
+    speed: str = ""
     station: str = "welcome"
     label_set: str = "demo"
     trusted: str = ""

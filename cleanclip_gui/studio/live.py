@@ -27,7 +27,7 @@ from cleanclip_gui.session.records import is_live
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.text import count_text, percent, used_text
+from cleanclip_gui.widgets.text import count_text, used_text
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
@@ -580,7 +580,7 @@ class AutoSpeed(QObject):
         if session.evaluation is not None:
             self._known = session.evaluation.checkpoint_sha256, session.evaluation.device
         self._live.forget_pace()
-        session.speed = speed_text(speed), speed.why
+        session.speed = speed.why
 
     def _on_failed(self, _: object) -> None:
         """Leave it to the log: nobody asked for a speed, and all goes on without it."""
@@ -600,10 +600,4 @@ class AutoSpeed(QObject):
         """Forget the speed on show: it is of another model or device."""
         self._cancel()
         self._known = None
-        self._session.speed = "", ""
-
-
-def speed_text(speed: EncodingSpeed) -> str:
-    """The choice in short: ``bf16, channels last, batch 64; agrees on 99.8 %``."""
-    text = f"{speed.precision}, {speed.layout.replace('-', ' ')}, batch {speed.batch}"
-    return text if speed.agreement is None else f"{text}; agrees on {percent(speed.agreement)}"
+        self._session.speed = ""

@@ -30,19 +30,17 @@ class StatusBar(QStatusBar):
         self.progress.setFixedWidth(theme.px(140))
         self.progress.setTextVisible(False)
         self.progress.setRange(0, 1000)
-        self.speed = named(Label("", "subtle"), "How the model is computed")
         self.device = named(QComboBox(), "Device")
         self.device.setProperty("quiet", True)
-        self._held = ""
+        self._held = self._speed = ""
         self.device.setMinimumContentsLength(4)
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.device.activated.connect(self._on_activated)
         self.addWidget(self.busy)
-        for widget in (self.job, self.progress, self.speed, self.device):
+        for widget in (self.job, self.progress, self.device):
             self.addPermanentWidget(widget)
         self.device.hide()  # until it is known what there is
         self.hold_device("")
-        self.set_speed(("", ""))
         self.set_job("", 0.0)
 
     def set_job(self, text: str, fraction: float) -> None:
@@ -52,11 +50,10 @@ class StatusBar(QStatusBar):
         self.progress.setVisible(bool(text))
         self.progress.setValue(round(1000 * min(max(fraction, 0.0), 1.0)))
 
-    def set_speed(self, speed: tuple[str, str]) -> None:
-        """Say which arithmetic and layout are used, in short and in full."""
-        self.speed.setText(speed[0])
-        self.speed.setToolTip(speed[1])
-        self.speed.setVisible(bool(speed[0]))
+    def set_speed(self, speed: str) -> None:
+        """Say which arithmetic and layout are used there."""
+        self._speed = speed
+        self.hold_device(self._held)
 
     def set_devices(self, names: Sequence[str], current: str) -> None:
         """Offer the devices that were found."""
@@ -77,7 +74,7 @@ class StatusBar(QStatusBar):
         """Forbid changing the device and show why; empty allows it again."""
         self._held = reason
         self.device.setEnabled(self.device.count() > 1 and not reason)
-        self.device.setToolTip(reason or "Where models are run")
+        self.device.setToolTip(reason or f"Where models are run. {self._speed}".strip())
         self.device.setAccessibleDescription(reason)
 
     def _on_activated(self, index: int) -> None:
