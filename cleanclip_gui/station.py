@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from PySide6.QtCore import QObject, Signal
-from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.commands import Actions, Command
@@ -23,12 +22,13 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.session.answer import AnswerKeeper
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.ticket import call
+from cleanclip_gui.widgets.picture_grid import ScenePicture
 from cleanclip_gui.widgets.prompts import Prompts
 
 Kind = Literal[
     "checkpoint", "donor", "checkpoints", "reference", "trusted", "cleaned", "images", "run",
     "scan", "scan_made", "scan_event", "scan_reference", "auto", "trigger", "snapshot", "target",
-    "role", "image",
+    "role", "image", "stamped",
 ]  # fmt: skip
 """What a station may have opened; see :class:`Shell`."""
 
@@ -47,6 +47,7 @@ class Shell(QObject):
     - ``scan_made`` (folder), ``scan_event`` (Event): a scan that another station made, or makes
     - ``auto`` (function): gets the `AutoSpec` that *Clean it* would start with now
     - ``scan_reference`` (path): what a scan compares with
+    - ``stamped`` (picture cells): the open checkpoint's pictures with what a scan found on them
     - ``trigger`` (Trigger or None, target), ``snapshot`` (OtherSnapshot), ``target`` (int),
       ``role`` (Role), ``image`` (int): what Studio has on its canvas, and looks at
 
@@ -204,15 +205,6 @@ class Station(Part, Protocol):
 
     def is_available(self) -> bool:
         """Whether there is something to show here."""
-
-
-@dataclass(frozen=True)
-class ScenePicture:
-    """A picture for an audience, and lines below it; ``alarming``: the last one is bad news."""
-
-    image: QImage | None
-    lines: tuple[str, ...] = ()
-    alarming: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from cleanclip_gui.widgets.controls import (
 )
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
+from cleanclip_gui.widgets.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.widgets.step_row import StepLook, StepRow
 from cleanclip_gui.widgets.text import count_text, day_and_time, duration_text, left_text, plain
 from ml_core.events import Done, Progress
@@ -79,7 +80,7 @@ _BUTTONS: dict[Advice, tuple[str, str]] = {  # text and icon
 }
 _ENDS = {"cancelled": "was cancelled.", "stopped": "was stopped.", "failed": "failed."}
 _GOES_ON = "“Go on” keeps the finished steps if pictures, classes and reference are the same."
-_STEPS = 1000
+_STEPS, _PICTURE = 1000, 72
 # verdict -> the steps whose state is marked as the answer is
 _MARKED: dict[Verdict, tuple[Kind, ...]] = {
     "dangerous": ("file",), "damaged": ("file",), "unsupported": ("file",),
@@ -142,13 +143,19 @@ class ExaminationView(QWidget):
             line.show_button.setMinimumWidth(theme.px(_LINKS))
             line.show_clicked.connect(partial(self.step_clicked.emit, kind))
         self._steps = card(Label("Steps", "heading"), *self.rows.values(), spacing=theme.SPACE_S)
+        self.pictures = PictureGrid("Pictures before and after", _PICTURE, 1, abreast=2)
+        title = Label("The found trigger on pictures", "heading")
+        self._on_pictures = card(title, self.pictures, spacing=theme.SPACE_S)
         self._looked_at, self.looked_at = _list("Searched")
         self._not_looked_at, self.not_looked_at = _list("Not searched")
         self._scope = QWidget()
         row((self._looked_at, 1), (self._not_looked_at, 1), of=self._scope, spacing=theme.SPACE_M)
         self._area = scrolling(
-            page(self.answer, self._steps, self._scope, None, spacing=theme.SPACE_M)
-        )
+            page(
+                self.answer, self._on_pictures, self._steps, self._scope, None,
+                spacing=theme.SPACE_M,
+            )
+        )  # fmt: skip
         column(self._area, of=self)
 
     def begin(self, name: str, spec: ExamineSpec) -> None:
@@ -159,6 +166,7 @@ class ExaminationView(QWidget):
         self.show_steps({}, spec)
         self.show_advice("", "none")
         self._show_scope((), ())
+        self.show_pictures(())
         self.busy.bar.setRange(0, _STEPS)
         self.busy.bar.setValue(0)
         self._set_busy(True)
@@ -237,6 +245,11 @@ class ExaminationView(QWidget):
         theme.set_property(self.headline, "role", role)
         self.headline.setFont(look.sized(self.font(), 1.4, bold=True))
         self.headline.setText(plain(headline))
+
+    def show_pictures(self, cells: Sequence[PictureCell]) -> None:
+        """Show pictures without and with the found trigger, and what is predicted; or none."""
+        self.pictures.show_cells(cells)
+        self._on_pictures.setVisible(bool(cells))
 
     def show_advice(self, sentence: str, advice: Advice) -> None:
         """Show what to do next, and the button that does it."""

@@ -269,6 +269,7 @@ class CheckpointStation(Page):
         self.shell.takes("checkpoint", self.open_path)
         self.shell.takes("donor", self._on_donor_known)
         self.shell.takes("checkpoints", self.check_several)
+        self.shell.takes("stamped", self.examination.show_pictures)
         self.writer.failed.connect(self.shell.failed)
         self.comparison.failed.connect(self.shell.failed)
         self.facts.identification.failed.connect(self.shell.failed)
@@ -531,6 +532,7 @@ class CheckpointStation(Page):
         target = Path(path)
         self.inspection = self.assessment = self._model = self._signature = None
         self.examined = None
+        self.examination.show_pictures(())
         is_examined = self.examining.is_about(self._path)
         if is_examined and self.examining.spec is not None:
             self.examination.begin(target.name, self.examining.spec)

@@ -50,17 +50,10 @@ def new_folder(parent: Path, kind: str) -> Path:
 
 
 def make_job(
-    session: Session,
-    recipe: Recipe,
-    folder: Path,
-    *,
-    pairs: PairSpec | None,
-    training_images: ImageSpec | None,
-    reference: str | None = None,
-    keep_steps: bool = False,
-    device: str = "",
-    processes: int = 1,
-) -> CleanSpec:
+    session: Session, recipe: Recipe, folder: Path, *,
+    pairs: PairSpec | None, training_images: ImageSpec | None, reference: str | None = None,
+    keep_steps: bool = False, device: str = "", processes: int = 1,
+) -> CleanSpec:  # fmt: skip
     """Make a job, whose trigger and label set are written into its folder.
 
     It runs on ``device``, by default the session's, in ``processes``.

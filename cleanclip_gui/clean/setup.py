@@ -189,16 +189,11 @@ class CleanSetup(QWidget):
         recipe = recipe or self.form.recipe()
         reference = self.reference.path() if "reference" in recipe.facts.needs else ""
         return make_job(
-            session,
-            recipe,
-            folder or new_folder(self.folder(), recipe.method),
-            pairs=self.data.pairs(),
-            training_images=self.data.images(),
-            reference=reference or None,
-            keep_steps=self.keep_steps.isChecked(),
-            device=self.device(device or session.device),
-            processes=self.gpus.processes(),
-        )
+            session, recipe, folder or new_folder(self.folder(), recipe.method),
+            pairs=self.data.pairs(), training_images=self.data.images(),
+            reference=reference or None, keep_steps=self.keep_steps.isChecked(),
+            device=self.device(device or session.device), processes=self.gpus.processes(),
+        )  # fmt: skip
 
     def show_spec(self, spec: CleanSpec) -> None:
         """Show what a job is."""

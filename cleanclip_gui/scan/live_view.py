@@ -8,12 +8,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.scan.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.scan.pull_chart import PullChart
 from cleanclip_gui.scan.scanning import Best, LiveScan
 from cleanclip_gui.scan.tables import PROBES, ScanTable, probe_row, reference_text
 from cleanclip_gui.widgets.controls import BusyRow, Label
 from cleanclip_gui.widgets.layout import card, column
+from cleanclip_gui.widgets.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.widgets.text import left_text, percent, plain
 from ml_core.jobs.scan import Stage
 from ml_core.jobs.table import JOBS

@@ -13,7 +13,6 @@ from PySide6.QtWidgets import QBoxLayout, QFrame, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.scan.live_view import HELP, stage_title
-from cleanclip_gui.scan.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.scan.pull_chart import PullChart
 from cleanclip_gui.scan.stamping import Stamped
 from cleanclip_gui.scan.tables import (
@@ -37,6 +36,7 @@ from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.controls import Fold, IconLabel, Label, Note
 from cleanclip_gui.widgets.layout import column, page, row
 from cleanclip_gui.widgets.painted import Cells, Place, blend
+from cleanclip_gui.widgets.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.widgets.rows_table import Row
 from cleanclip_gui.widgets.text import count_text, duration_text, fitting, percent, plain, plural
 from ml_core.detection.scan.records import Contrast, ModelFacts, Refined, Scan, Verdict, Words

@@ -62,12 +62,10 @@ class Stamping(QObject):
             ask(Thumbnails(indices, side), self._on_before, self._on_failed),
             ask(Thumbnails(indices, side, trigger), self._on_after, self._on_failed),
             ask(
-                Look(indices, trigger, target),
-                partial(self._on_looked, target),
-                self._on_failed,
+                Look(indices, trigger, target), partial(self._on_looked, target), self._on_failed,
                 slot=_SLOT,
             ),
-        ]
+        ]  # fmt: skip
 
     def forget(self) -> None:
         """Ignore late answers, and show nothing."""

@@ -19,7 +19,6 @@ from cleanclip_gui.commands import Command
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.scan.live_view import HELP, LiveView, stage_title
-from cleanclip_gui.scan.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.scan.result_view import ResultView
 from cleanclip_gui.scan.scanning import Estimating, LiveScan, Scanning, estimate_folder, scans_dir
 from cleanclip_gui.scan.setup import NONE, OWN, ScanReference, ScanSetup
@@ -31,6 +30,7 @@ from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import Label, Note, bind, focus_first, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
+from cleanclip_gui.widgets.picture_grid import PictureCell, PictureGrid
 from cleanclip_gui.widgets.prompts import failing, save_chart
 from cleanclip_gui.widgets.rows_table import Index
 from cleanclip_gui.widgets.text import day_and_time, plain
@@ -666,6 +666,8 @@ class ScanStation(Page):
     def _on_stamped(self, stamped: Stamped | None) -> None:
         if self.result.scan is not None:
             self.result.show_stamped(stamped, "")
+            if stamped is not None:
+                self.shell.open("stamped", self.result.stamped.cells)
 
     def _list_scans(self) -> None:
         """List earlier scans of the open checkpoint, or of all checkpoints if none is open."""

@@ -10,7 +10,8 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent, Q
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.station import Scene, ScenePicture
+from cleanclip_gui.station import Scene
+from cleanclip_gui.widgets.picture_grid import ScenePicture
 
 _LINES = 38  # of type in the height: each is more than 2.5 % of it
 _SHARP = 4  # screen pixels a pixel from which pixels stay pixels

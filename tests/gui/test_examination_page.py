@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PySide6.QtWidgets import QLabel
 
@@ -18,6 +19,7 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session.records import Answer
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
+from cleanclip_gui.widgets.picture_grid import PictureCell
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
@@ -131,11 +133,15 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
     assert panel.pages.currentIndex() == EXAMINATION
     assert not panel.examining.is_running
 
+    pair = np.zeros((2, 8, 8, 3), np.uint8)
+    panel.shell.open("stamped", (PictureCell(tuple(pair), ("cat", "→ banana"), marked=True),))
+    assert view.pictures.isVisible()
     panel.open(write_safetensors(tmp_path / "other.safetensors", {"a": [1.0]}))
     assert panel.pages.currentIndex() == FACTS
     opened(qtbot, panel, poisoned)
     assert panel.pages.currentIndex() == EXAMINATION
     assert view.headline.text() == record.headline
+    assert not view.pictures.isVisible()  # they were of the other file
 
 
 def test_a_refused_file_has_an_answer_whatever_lies_in_the_working_directory(

@@ -12,7 +12,6 @@ from PySide6.QtGui import QActionGroup, QHideEvent, QShowEvent, QStandardItemMod
 from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.station import ScenePicture
 from cleanclip_gui.studio.gallery.delegate import CELL_WIDTH, THUMBNAIL, GalleryDelegate, cell_size
 from cleanclip_gui.studio.gallery.model import (
     CELL_ROLE,
@@ -25,6 +24,7 @@ from cleanclip_gui.studio.gallery.model import (
 from cleanclip_gui.widgets.controls import named, spoken_name, tool_button
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.number_box import ElidingComboBox, fill
+from cleanclip_gui.widgets.picture_grid import ScenePicture
 from cleanclip_gui.widgets.pictures import PictureList
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import PerImage

@@ -565,7 +565,10 @@ def _cannot(
 
 def _searched(stages: Stages) -> Iterator[str]:
     if stages.pull is not None:
-        yield f"Which classes the model leans to, on {stages.pull.pictures} pictures of others."
+        yield (
+            f"Which classes the model leans to, on {stages.pull.pictures} pictures of other "
+            "classes."
+        )
     if stages.probes is not None:
         yield f"{len(stages.probes.rows)} known triggers on {stages.probes.pictures} pictures."
     if stages.patches is not None:

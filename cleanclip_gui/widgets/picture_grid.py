@@ -11,13 +11,21 @@ from PySide6.QtCore import QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QAccessible, QImage, QPainter, QPaintEvent, QPen, QResizeEvent
 
 from cleanclip_gui import theme
-from cleanclip_gui.station import ScenePicture
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.painted import Painted
 from cleanclip_gui.widgets.pictures import rgba_to_image
 from cleanclip_gui.widgets.text import plain
 
 _LINE, _GAP = 17, 8
+
+
+@dataclass(frozen=True)
+class ScenePicture:
+    """A picture for an audience, and lines below it; ``alarming``: the last one is bad news."""
+
+    image: QImage | None
+    lines: tuple[str, ...] = ()
+    alarming: bool = False
 
 
 @dataclass(frozen=True, eq=False)
