@@ -114,8 +114,8 @@ def test_hold_outs_are_one_table(panel, shown):  # noqa: F811
     assert "&lt;8&gt;" in model.index(1, 0).data(Qt.ItemDataRole.ToolTipRole)
     assert section.holdouts.sentence.text().replace("\xa0", " ") == (
         "Among other forms of the trigger and other triggers, the highest success rate is 11.0 % "
-        "(moved: centre). The largest loss beside the attack: retrieval, own answer first, from "
-        "40.0 to 36.0 %."
+        "(moved: centre). The largest loss beside the attack: retrieval, own answer first "
+        "(recall@1), from 40.0 to 36.0 %."
     )
     assert section.holdouts.sentence.property("tone") == "caution"
     assert columns_out_of_reach(section.holdouts.table, 420) == []

@@ -79,9 +79,13 @@ def verify(spec: VerifySpec, control: Control) -> Generator[Event]:
             yield step
         if control.cancelled:
             raise CancelledError
+    asked = any(check.level == 3 and check.state in ("holds", "fails") for check in checks)
+    sampled = ""
+    if asked and spec.sample is not None:
+        sampled = f"; the model was asked on {spec.sample} pictures of each set at most"
     result = {
         "checks": [asdict(check) for check in checks],
-        "summary": summary(checks),
+        "summary": f"{summary(checks)}{sampled}",
         "exit": exit_status(checks, strict=spec.strict),
         "seed": spec.seed,
     }
