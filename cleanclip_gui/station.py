@@ -47,7 +47,7 @@ class Shell(QObject):
     - ``scan_made`` (folder), ``scan_event`` (Event): a scan that another station made, or makes
     - ``auto`` (function): gets the `AutoSpec` that *Clean it* would start with now
     - ``scan_reference`` (path): what a scan compares with
-    - ``stamped`` (picture cells): the open checkpoint's pictures with what a scan found on them
+    - ``stamped`` (folder, picture cells): pictures with what a scan found on them
     - ``trigger`` (Trigger or None, target), ``snapshot`` (OtherSnapshot), ``target`` (int),
       ``role`` (Role), ``image`` (int): what Studio has on its canvas, and looks at
 

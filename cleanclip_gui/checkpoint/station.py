@@ -52,6 +52,7 @@ from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import bind, push_button, text_field
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, holds_checkpoints, is_checkpoint
+from cleanclip_gui.widgets.picture_grid import PictureCell
 from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import device_text
 from ml_core.detection.scan.records import read_scan
@@ -269,7 +270,7 @@ class CheckpointStation(Page):
         self.shell.takes("checkpoint", self.open_path)
         self.shell.takes("donor", self._on_donor_known)
         self.shell.takes("checkpoints", self.check_several)
-        self.shell.takes("stamped", self.examination.show_pictures)
+        self.shell.takes("stamped", self._on_stamped)
         self.writer.failed.connect(self.shell.failed)
         self.comparison.failed.connect(self.shell.failed)
         self.facts.identification.failed.connect(self.shell.failed)
@@ -822,9 +823,16 @@ class CheckpointStation(Page):
                 signs = signs_of(read_scan(Path(record.folder, SCAN_FOLDER, SCAN_FILE)).stages)
         known_works = any(sign.kind == "probe" and sign.counts for sign in signs)
         self.examination.show_examination(record, made, known_works=known_works)
+        self._show_answer()
         self._show_inputs()
         if self.pages.currentIndex() != TABLE:
             self.pages.setCurrentIndex(EXAMINATION)
+
+    def _on_stamped(self, folder: str, cells: Sequence[PictureCell]) -> None:
+        """Show what the scan of the examination on show found, on pictures."""
+        record = self.examined
+        if record is not None and Path(record.folder, SCAN_FOLDER) == Path(folder):
+            self.examination.show_pictures(cells)
 
     def _show_end(self, last: Done) -> None:
         """Show why there is no answer; a reference that may be why is taken back."""
@@ -930,9 +938,8 @@ class CheckpointStation(Page):
             self.verdict.show_answer(answer)
             if (record := self.examined) is not None:
                 is_cleaned = answer.words.startswith(CLEANED) and answer.tone == "info"
-                advice: Advice = "report" if is_cleaned else record.advice
                 words = f"{answer.words}." if is_cleaned else record.advice_sentence
-                self.examination.show_advice(words, advice)
+                self.examination.show_advice(words, "report" if is_cleaned else record.advice)
 
     def _on_not_opened(self, question: OpenCheckpoint, failed: Failed) -> None:
         state = "Refused" if failed.code in REFUSED else "Not opened"

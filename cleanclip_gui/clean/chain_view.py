@@ -96,8 +96,7 @@ class ChainView(QWidget):
             answer, tone = _PROOFS[result.comes_back]
         self.answer.setText(f"{TITLE}: {answer}" if answer else TITLE)
         self.sentences.setText(unbroken(plain(words, 4000, lines=True)))
-        for button in (self.save, self.report):
-            button.setVisible(bool(chain and chain.best))
+        self.save.setVisible(bool(chain and chain.best))
         self.back.setVisible(offers_back)
         self.acts.setVisible(bool(words))  # then the answer comes first
         self.steps.setVisible(not words or self.more.isChecked())

@@ -120,9 +120,8 @@ def seconds_of_round(session: Session, pairs: bool, pretraining: Pretraining) ->
     made = _scanned(scan_on_show(session))
     if made is None or session.checkpoint is None or made[1].device != session.device:
         return None
-    path = session.checkpoint.path
-    base = CleanSpec.model_construct(checkpoint=path, **_measured(session.images))
-    chain = _chain_on(session, base)
+    named = {"checkpoint": session.checkpoint.path, **_measured(session.images)}
+    chain = _chain_on(session, CleanSpec.model_construct(**named))
     return round_seconds(chain, first_recipe(pairs, pretraining, chain.preset), *made)
 
 

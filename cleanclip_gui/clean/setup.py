@@ -223,7 +223,7 @@ class CleanSetup(QWidget):
         given = self.data.has_pairs, self.form.pretraining
         self.form.method.recommend(first_recipe(*given).method)
         if (seconds := seconds_of_round(session, *given)) is not None:
-            does += f" A round takes about {duration_text(seconds)}."
+            does += f" One round with the proofs takes about {duration_text(seconds)}."
         self.clean_it_does.setText(does)
         trains = FACTS[self.form.method.method].data != "none"
         there = (session.checkpoint is not None, session.images is not None, trains, is_free)

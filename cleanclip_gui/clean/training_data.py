@@ -93,7 +93,7 @@ class TrainingData(QWidget):
         self.exclude = PathEdit("Exclusions file", "None (made by an audit)")
         self.browse_exclude = self.exclude.asking(prompts, "Choose an exclusions file", EXCLUSIONS)
         self.exclude_says = Note("subtle")
-        self._exclude_problem = ""
+        self._exclude_problem, self._named = "", ("", "")  # the columns of the table
         self._looking = Ticket.closed()
         self._table_details = _details(
             (_beside(self.path, self.browse, self.browse_pairs),),
@@ -159,7 +159,7 @@ class TrainingData(QWidget):
         self.table.setText("Own pairs" if uses_pairs else "Own table or file")
         self._text_label.setText(f"{new.capitalize()} column")
         self.text_column.setAccessibleName(f"{new.capitalize()} column")
-        if self.text_column.text() == old:
+        if self.text_column.text() in (old, self._named[1]):
             self.text_column.setText(new)
         self.folder.setVisible(not uses_pairs)
         self.exclude_row.setVisible(uses_pairs)
@@ -352,9 +352,13 @@ class TrainingData(QWidget):
     def _name_columns(self) -> None:
         """Name the columns of a table that are taken; where none is, a job says what is wrong."""
         path = self.path.path()
+        if (self.image_column.text(), self.text_column.text()) == self._named:  # of another table
+            self.image_column.setText("image")
+            self.text_column.setText("caption" if self._uses_pairs else "label")
         with suppress(InputError):
             if self._uses_pairs and _kind(path) == "csv":
                 image, text = pair_columns(path, *self._columns(path))
+                self._named = image, text
                 self.image_column.setText(image)
                 self.text_column.setText(text)
 

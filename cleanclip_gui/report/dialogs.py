@@ -185,8 +185,9 @@ class VerifyDialog(FittedDialog):
         form = field_form()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
 
-        def path_edit(name: str, ask: Callable[[str, str], str]) -> PathEdit:
+        def path_edit(name: str, ask: Callable[[str, str], str], path: str) -> PathEdit:
             edit = PathEdit(name, "not given")
+            edit.setText(path)
             button = edit.browse("open", f"Choose {name}", partial(ask, name))
             beside = row((edit, 1), button, spacing=theme.SPACE_S)
             form.addRow(Label(name, "field", buddy=edit), beside)
@@ -198,16 +199,13 @@ class VerifyDialog(FittedDialog):
         def ask_folder(name: str, path: str) -> str:
             return prompts.open_folder(self, name, path)
 
-        names = ("Suspect", "Cleaned", "Reference")
-        self.checkpoints = [path_edit(name, ask_file) for name in names]
-        for edit, path in zip(self.checkpoints, checkpoints, strict=False):
-            edit.setText(path)
+        offered = zip(("Suspect", "Cleaned", "Reference"), checkpoints, strict=True)
+        self.checkpoints = [path_edit(name, ask_file, path) for name, path in offered]
         sets = image_sets if len(image_sets) > 1 else [""]
         self.images = {
-            id_: path_edit(f"Pictures, {id_}" if id_ else "Pictures", ask_folder) for id_ in sets
+            id_: path_edit(f"Pictures, {id_}" if id_ else "Pictures", ask_folder, pictures)
+            for id_ in sets
         }
-        for edit in self.images.values():
-            edit.setText(pictures)
         self.sample = QRadioButton(f"A &sample of {SAMPLE} pictures of each set")
         self.full = QRadioButton("&Every picture")
         self.sample.setChecked(True)

@@ -292,24 +292,25 @@ class ReportStation(Page):
             check.subject for check in self.checks.not_given
             if check.level == 2 and check.subject.startswith("images-")
         ]  # fmt: skip
-        images = self.session.images
+        images, own = self.session.images, self._verified == self._written
         self.verify_dialog = VerifyDialog(
-            str(self._verified), self._files_at_hand(), subjects, self.context.prompts,
-            self.window(), "" if images is None else images.spec.path or "",
+            str(self._verified), self._files_at_hand(own), subjects, self.context.prompts,
+            self.window(), "" if images is None or not own else images.spec.path or "",
         )  # fmt: skip
         self.verify_dialog.chosen.connect(self._on_verify_chosen)
         self.verify_dialog.open()
 
-    def _files_at_hand(self) -> Sequence[str]:
-        """Suspect, cleaned and reference, as far as open or in the bundle that was written here."""
+    def _files_at_hand(self, own: bool) -> Sequence[str]:
+        """Suspect, cleaned and reference, as far as open or in a bundle of one's ``own``."""
         session, draft = self.session, self.drafting.draft
         cleaned = "" if session.cleaned is None else session.cleaned.path
         reference = ""
-        if draft is not None and self._verified == self._written:
+        if draft is not None and own:
             runs = [part.folder for part in self.drafting.chosen_parts if part.has_cleaned]
             cleaned = cleaned or (str(runs[-1] / CLEANED_FILE) if runs else "")
             known = known_reference(session)
-            names = [facts.name for facts in draft.evidence.checkpoints.values()]
+            facts = draft.evidence.checkpoints.values()
+            names = [one.name for one in facts if one.role == "reference"]
             reference = known if Path(known).name in names else ""
         return "" if session.checkpoint is None else session.checkpoint.path, cleaned, reference
 

@@ -621,10 +621,10 @@ class ScanStation(Page):
             button.setVisible(self._trigger is not None)
         self.compare_button.setVisible(scan.reference is None)
         self.context.settings.add_scan(folder, scan)
-        images, found = self.session.images, scan.found
-        named = () if images is None or self.session.trigger is not None else images.class_names
-        if found is not None and found.target in named:
-            self.shell.open("target", named.index(found.target))  # Studio begins with it
+        target = self._number_of(scan.found.target) if scan.found is not None else None
+        untouched = self.session.trigger is None and not self.session.target
+        if target is not None and untouched and scan.suspect.sha256 == own:
+            self.shell.open("target", target)  # Studio begins with it
         self._show_page(RESULT)
         self._list_scans()
         judged = scan.judgement
@@ -666,8 +666,7 @@ class ScanStation(Page):
     def _on_stamped(self, stamped: Stamped | None) -> None:
         if self.result.scan is not None:
             self.result.show_stamped(stamped, "")
-            if stamped is not None:
-                self.shell.open("stamped", self.result.stamped.cells)
+            self.shell.open("stamped", str(self._folder), self.result.stamped.cells)
 
     def _list_scans(self) -> None:
         """List earlier scans of the open checkpoint, or of all checkpoints if none is open."""

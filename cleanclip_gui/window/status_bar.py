@@ -1,4 +1,4 @@
-"""The status bar: what is going on, the running job, arithmetic, device; and the log."""
+"""The status bar: what is going on, the running job, the device; and the log."""
 
 from __future__ import annotations
 

@@ -38,6 +38,9 @@ _TRAINED, _TEXT = 2.0, 0.4
 _BACKWARD, _SIDE, _CLASSES = 2.6, 224, 1000
 
 
+# Stages of a scan that take their time, the least in seconds if they were run, and the most of all.
+_HEAVY, _QUICKEST, _SLOWEST = ("probes", "patches", "overlays"), 0.05, 1e7
+
 _Units = Mapping[bool, float | None]
 
 
@@ -434,8 +437,10 @@ def step_plan(spec: AutoSpec, folder: Path, step: AutoStep) -> Plan | None:
     return None
 
 
-def round_seconds(chain: AutoSpec, recipe: Recipe, spec: ScanSpec, scan: Scan) -> float:
-    """Seconds that a round of *Clean it* and its proofs take, by the time of a scan made here.
+def round_seconds(chain: AutoSpec, recipe: Recipe, spec: ScanSpec, scan: Scan) -> float | None:
+    """Seconds that a round of *Clean it* and the proofs take, by the time of a scan made here.
+
+    It is None where the scan's own time says nothing: a stage was taken from an earlier session.
 
     Parameters
     ----------
@@ -446,7 +451,10 @@ def round_seconds(chain: AutoSpec, recipe: Recipe, spec: ScanSpec, scan: Scan) -
     spec, scan
         The scan, which is made again after the round.
     """
+    heavy = [scan.seconds[stage] for stage in _HEAVY if stage in scan.seconds]
     spent, most = sum(scan.seconds.values()), chain.proof_images or PROOF_IMAGES
+    if not heavy or min(heavy) < _QUICKEST or not 0 < spent < _SLOWEST:
+        return None
     images = ImageSpec(kind="demo", n=most)
     sizes = {"classes": len(scan.classes), "search": scan.search, "held_out": scan.held_out}
     stages = [stage for stage in STAGES if stage in scan.seconds]

@@ -598,9 +598,10 @@ def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
             if isinstance(highest, float):
                 part = f"in the rebound test the attack success rate reaches {percent(highest)}"
         parts.append(part)
-    lost = [largest_loss(record["rows"]) for _, _, _, record in _records(material, "holdouts")]
-    if any(lost):
-        parts.append(f"the largest loss beside the attack is in {next(filter(None, lost))}")
+    for _, job, _, record in _records(material, "holdouts"):
+        if job.result == facts.checkpoint and (lost := largest_loss(record["rows"])):
+            parts.append(f"the largest loss beside the attack is in {lost}")
+            break
     if not parts:
         return f"{name} was cleaned, and neither accuracy nor attack could be measured."
     *first, last = parts

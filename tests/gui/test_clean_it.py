@@ -130,7 +130,7 @@ def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, sess
         session.show_job("scan", JobState(str(folder), "finished", verdict))
         assert panel.hint.text().endswith(measures)
         assert panel.setup.clean_it_does.text().startswith("Takes the scan") == taken
-        assert ("A round takes about " in panel.setup.clean_it_does.text()) == taken
+        assert ("One round with the proofs takes" in panel.setup.clean_it_does.text()) == taken
         panel.setup.clean_it.click()
         assert asked(runner_of(panel)).scanned == (str(folder) if taken else None)
         runner_of(panel).end(Done("cancelled"))

@@ -134,8 +134,10 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
     assert not panel.examining.is_running
 
     pair = np.zeros((2, 8, 8, 3), np.uint8)
-    panel.shell.open("stamped", (PictureCell(tuple(pair), ("cat", "→ banana"), marked=True),))
-    assert view.pictures.isVisible()
+    cells = (PictureCell(tuple(pair), ("cat", "→ banana"), marked=True),)
+    for scan, shown in (("other", False), ("scan", True)):
+        panel.shell.open("stamped", str(folder / scan), cells)
+        assert view.pictures.isVisible() == shown
     panel.open(write_safetensors(tmp_path / "other.safetensors", {"a": [1.0]}))
     assert panel.pages.currentIndex() == FACTS
     opened(qtbot, panel, poisoned)

@@ -707,7 +707,7 @@ def test_a_bundle_is_chosen_by_its_record_and_checked_against_files(
     assert (spec["images"], spec["sample"]) == ({"images-2": str(tmp_path / "pictures")}, None)
     assert station.checks.checks == []  # those of before are gone
 
-    dialog = VerifyDialog("a.evidence", [], ["images-1"], Answers().prompts())
+    dialog = VerifyDialog("a.evidence", [""] * 3, ["images-1"], Answers().prompts())
     qtbot.addWidget(dialog)
     assert list(dialog.images) == [""]  # a single set of pictures is not named
     seeds = []

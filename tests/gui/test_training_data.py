@@ -89,6 +89,14 @@ def test_a_path_is_recognised_by_what_it_holds(prompts, qtbot, data, pictures, t
     data.path.setText(str(table))
     assert data.summary.text() == "Found: a table"
     assert (data.image_column.text(), data.text_column.text()) == ("filepath", "title")
+    other = tmp_path / "other.csv"
+    other.write_text("image,caption\na.png,a cat\n")
+    data.path.setText(str(other))
+    assert (data.image_column.text(), data.text_column.text()) == ("image", "caption")
+    data.path.setText(str(table))
+    data.set_uses_pairs(False)
+    assert data.text_column.text() == "label"
+    data.set_uses_pairs(True)
     data.path.setText(str(pictures))
     assert "holds no image-caption pairs" in data.summary.text()
     assert not data.pictures.isVisible()

@@ -131,3 +131,6 @@ def test_a_round_is_estimated_by_the_time_of_the_scan_before_it(slower):
     assert seconds == pytest.approx(137 * slower, rel=0.4)
     twice = recipe.changed(epochs=2 * recipe.epochs)
     assert seconds < round_seconds(chain, twice, asked, made) < 2 * seconds
+    for patches in (0.001, 1e308, -1.0):  # taken from an earlier session, or made up
+        untold = made.model_copy(update={"seconds": stages | {"patches": patches}})
+        assert round_seconds(chain, recipe, asked, untold) is None

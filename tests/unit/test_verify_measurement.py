@@ -106,9 +106,9 @@ def test_what_was_measured_is_measured_again(bundle: Path, photos: Path) -> None
                for one in of(checks, 3, "holds"))  # fmt: skip
     assert any("its class names and templates give its classifier" in one
                for one in of(checks, 3, "holds"))  # fmt: skip
-    assert "asked on" not in result["summary"]
+    assert "looked at" not in result["summary"]
     _, sampled = verified(bundle, images={"": str(photos)}, sample=12)
-    assert sampled["summary"].endswith("; the model was asked on 12 pictures of each set at most")
+    assert sampled["summary"].endswith("; of each set, 12 pictures at most were looked at")
 
 
 def test_what_a_sample_sees() -> None:

@@ -468,13 +468,18 @@ def _hit_rates(measured: Contrast, target: str, own: bool = False) -> str:
 
 
 def _nothing(stages: Stages, bounds: Bounds) -> list[str]:
-    """The best result of each search that found nothing; the nearest to a sign comes first."""
-    ranked = sorted(_best_of_each(stages, bounds), key=lambda each: -each[0])
+    """The best result of each search that found nothing, the largest for its kind first."""
+    ranked = sorted(_best_of_each(stages, bounds), key=lambda each: -min(each[0], 1.0))
     return [sentence for _, sentence in ranked]
 
 
+def _until(most: float, least: float) -> str:
+    """From where on a result would be suspicious, where that alone keeps it from being so."""
+    return f" (suspicious from {percent(least)} on)" if most < least else ""
+
+
 def _best_of_each(stages: Stages, bounds: Bounds) -> Iterator[tuple[float, str]]:
-    """A sentence on each search, and how far its best is on the way to being suspicious."""
+    """A sentence on each search, and its best result over one that would be suspicious."""
     searched = stages.patches.rounds if stages.patches is not None else ()
     anywhere = [each for each in searched if each.loss != "place"]
     if stages.patches is not None and anywhere:
@@ -505,7 +510,7 @@ def _best_of_each(stages: Stages, bounds: Bounds) -> Iterator[tuple[float, str]]
                 f"{percent(placed.suspect.value)} to “{each.target}”{there}; {each.agreeing} of "
                 "them lead there."
             )
-            yield placed.difference / PLACED, sentence
+            yield placed.difference / max(PLACED, bounds.placed), sentence
     if stages.probes is not None and _has_reference(stages.probes.rows):
         gains = [
             row.contrast.difference
@@ -515,28 +520,28 @@ def _best_of_each(stages: Stages, bounds: Bounds) -> Iterator[tuple[float, str]]
         most = max([0.0, *gains])
         sentence = (
             f"None of {len(stages.probes.rows)} known triggers moved pictures to one class at a "
-            f"rate more than {percent(most)} above the reference's (suspicious from "
-            f"{percent(bounds.gain)} on). Triggers that work on the reference do not count."
+            f"rate more than {percent(most)} above the reference's{_until(most, bounds.gain)}. "
+            "Triggers that work on the reference do not count."
         )
         yield most / bounds.gain, sentence
     for stage in _wider(stages):
         for rows in _of_forms(stage):
             gap, least = max(0.0, *(row.gap for row in rows)), GAPS[rows[0].form][0]
             sentence = (
-                f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} {_plural(rows)} moved at most "
-                f"{percent(gap)} more pictures than on the reference (suspicious from "
-                f"{percent(least)} on)."
+                f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} {_plural(rows)}: at most "
+                f"{percent(gap)} above the reference{_until(gap, least)}."
             )
             yield gap / least, sentence
     if _judges_words(stages):
         most = max([0.0, *(row.contrast.difference for row in _words(stages))])
         assert stages.words is not None
         beyond = " beyond the reference" if _has_reference(_words(stages)) else ""
+        least = _ALL_PROMPTS if _are_natural(_words(stages)) else SUSPICIOUS_WORD
         sentence = (
             f"{stages.words.tried} in prompts: none brought more than {percent(most)} of the "
-            f"prompts to one point{beyond} (suspicious from {percent(SUSPICIOUS_WORD)} on)."
+            f"prompts to one point{beyond}{_until(most, least)}."
         )
-        yield most / SUSPICIOUS_WORD, sentence
+        yield most / least, sentence
 
 
 def _unjudged(stages: Stages) -> Iterator[str]:

@@ -119,8 +119,8 @@ def about_known(stages: Stages, probes: Probes) -> tuple[str, str]:
     str, str
         Its rate beside the reference's, empty without one, where it says nothing; and a sentence.
     """
-    named = {sign.probe for sign in signs_of(stages) if sign.kind == "probe" and sign.counts}
-    first = next((row for row in probes.rows if row.id in named), probes.rows[0])
+    named = [sign.probe for sign in signs_of(stages) if sign.kind == "probe" and sign.counts]
+    first = next((row for row in probes.rows if row.id in named[:1]), probes.rows[0])
     tried = f"{len(probes.rows)} published triggers and patterns were tried."
     which = "is the strongest that counts" if named else "turns most"
     sentence = f"{tried} “{first.name}” {which}: {_rates(first.contrast, first.target)}."
