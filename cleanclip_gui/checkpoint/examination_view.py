@@ -10,7 +10,6 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.controls import (
     BusyRow,
     IconLabel,
@@ -114,6 +113,7 @@ class ExaminationView(QWidget):
         self._picture = IconLabel(34)
         self.name = Label("", "subtle", wrap=True)
         self.headline = Label("", wrap=True)
+        self.headline.setProperty("large", True)
         self.advice = Label("", wrap=True)
         self.measured_on = Note("warning", selectable=True)  # where something else is chosen now
         self.inputs = inputs
@@ -242,7 +242,6 @@ class ExaminationView(QWidget):
         self._picture.show_icon(icon, colour)
         theme.set_property(self.answer, "tone", tone)
         theme.set_property(self.headline, "role", role)
-        self.headline.setFont(look.sized(self.font(), 1.4, bold=True))
         self.headline.setText(plain(headline))
 
     def show_pictures(self, cells: Sequence[PictureCell]) -> None:

@@ -71,7 +71,7 @@ class ChainView(QWidget):
             self.answer, self.sentences, self.acts, self.steps, self.rebound,
             spacing=theme.SPACE_S,
         )  # fmt: skip
-        column(self.sheet, of=self)
+        column(self.sheet, None, of=self)
 
     def show_chain(self, chain: Chain | None, *, at_work: bool, offers_back: bool) -> None:
         """Show a chain as it stands, or none; a step runs only while the chain is ``at_work``."""

@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.report.sentence_tree import SentenceRow, SentenceTree
-from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.controls import BusyRow, IconLabel, Label, Note, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
@@ -51,6 +50,7 @@ class ChecksView(QWidget):
         self.checks: list[Check] = []
         self._picture = IconLabel(28)
         self.title = Label("", "heading", wrap=True)
+        self.title.setProperty("large", True)
         self.bundle = Label("", "subtle", wrap=True)
         self.summary = Note(selectable=True)
         self.error = Note("error")
@@ -128,6 +128,5 @@ class ChecksView(QWidget):
     def _look(self, title: str, icon: str, tone: str) -> None:
         self._picture.show_icon(icon, _COLOURS[tone])
         self.title.setText(title)
-        self.title.setFont(look.sized(self.font(), 1.3, bold=True))
         theme.set_property(self.card, "tone", tone)
         self.card.setAccessibleDescription(title)

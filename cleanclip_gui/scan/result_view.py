@@ -62,6 +62,7 @@ class ScanVerdict(QFrame):
         self.setObjectName("scan.verdict")
         self._picture = IconLabel(34)
         self.title = Label(wrap=True, selectable=True)
+        self.title.setProperty("large", True)
         self.figure = Note("heading", selectable=True)
         self.of_clean = Note("subtle", selectable=True)
         self.warnings = Note("warning", selectable=True)
@@ -79,7 +80,6 @@ class ScanVerdict(QFrame):
         self._picture.show_icon(icon, _COLOURS.get(judgement.verdict, "text"))
         theme.set_property(self, "tone", tone)
         theme.set_property(self.title, "role", role)
-        self.title.setFont(look.sized(self.font(), 1.6, bold=True))
         self.title.setText(of + plain(judgement.title, 200))
         figure = figure_text(scan) if judgement.verdict == "found" else ""
         _set_lines(self.figure, (figure,) if figure else judgement.reasons[:1])

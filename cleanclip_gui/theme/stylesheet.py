@@ -273,6 +273,7 @@ QLabel[role="lead"] { font-size: 12pt; color: $muted; }
 QLabel[role="subtle"] { color: $muted; }
 QLabel[role="caption"] { color: $muted; font-size: 9pt; }
 QLabel[role="field"] { color: $muted; }
+QLabel[large="true"] { font-size: 15pt; font-weight: 600; }
 QLabel[role="figure"] { font-size: 40pt; font-weight: 600; }
 QLabel[role="figureSmall"] { font-size: 16pt; font-weight: 600; }
 QLabel[role="error"] { color: $danger; }
