@@ -61,9 +61,7 @@ def job_file() -> Path:
 def progress_of(task: JobTask) -> tuple[float | None, str]:
     """Share of the present stage, None where it is not known, and words for it."""
     progress = task.progress
-    share = None
-    if progress is not None and progress.total > 1:
-        share = progress.done / progress.total
+    share = progress.done / progress.total if progress is not None and progress.total > 1 else None
     if not task.is_running:
         return None, ""
     if task.is_cancelling:

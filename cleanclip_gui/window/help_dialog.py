@@ -131,6 +131,8 @@ class HelpDialog(theme.Themed, ClosingDialog):
 
     def show_page(self, name: str, heading: str = "") -> None:
         """Show a page by the name of its file, such as ``scan``: of the stations, else of docs."""
+        self.field.clear()  # of an earlier search
+        self.field.setFocus()
         paths = [folder / f"{name}.md" for folder in (help_folder(), docs_folder())]
         self._open(next((path for path in paths if path.is_file()), paths[0]), heading)
 
