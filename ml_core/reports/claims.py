@@ -643,7 +643,7 @@ def _not_tested(material: Material) -> Iterator[str]:
     if measured and all(item.target is None for item in measured):
         yield "A target: nobody named the class that an attacker wants."
     if not measured:
-        yield "Accuracy and attack success: nothing was measured."
+        yield "Accuracy and attack success: nothing was measured for this report."
     for id_, rows in material.rows.items():
         if not (rows.labels >= 0).any():
             name = material.data[material.measurements[id_].data].name
