@@ -144,14 +144,14 @@ class ExaminationView(QWidget):
             line.show_clicked.connect(partial(self.step_clicked.emit, kind))
         self._steps = card(Label("Steps", "heading"), *self.rows.values(), spacing=theme.SPACE_S)
         self.pictures = PictureGrid("Pictures before and after", _PICTURE, 1, abreast=2)
-        self._on_pictures = card(Label("The found trigger on pictures", "heading"), self.pictures)
+        self._pictures = card(Label("The found trigger on pictures", "heading"), self.pictures)
         self._looked_at, self.looked_at = _list("Searched")
         self._not_looked_at, self.not_looked_at = _list("Not searched")
         self._scope = QWidget()
         row((self._looked_at, 1), (self._not_looked_at, 1), of=self._scope, spacing=theme.SPACE_M)
         self._area = scrolling(
             page(
-                self.answer, self._on_pictures, self._steps, self._scope, None,
+                self.answer, self._pictures, self._steps, self._scope, None,
                 spacing=theme.SPACE_M,
             )
         )  # fmt: skip
@@ -247,7 +247,7 @@ class ExaminationView(QWidget):
     def show_pictures(self, cells: Sequence[PictureCell]) -> None:
         """Show pictures without and with the found trigger, and what is predicted; or none."""
         self.pictures.show_cells(cells)
-        self._on_pictures.setVisible(bool(cells))
+        self._pictures.setVisible(bool(cells))
 
     def show_advice(self, sentence: str, advice: Advice) -> None:
         """Show what to do next, and the button that does it."""

@@ -117,12 +117,12 @@ def _chain_on(session: Session, base: CleanSpec) -> AutoSpec:
 
 def seconds_of_round(session: Session, pairs: bool, pretraining: Pretraining) -> float | None:
     """What a round of *Clean it* takes by the time of its scan; None if it was not made here."""
-    made = _scanned(scan_on_show(session))
-    if made is None or session.checkpoint is None or made[1].device != session.device:
+    scanned = _scanned(scan_on_show(session))
+    if scanned is None or session.checkpoint is None or scanned[1].device != session.device:
         return None
-    named = {"checkpoint": session.checkpoint.path, **_measured(session.images)}
-    chain = _chain_on(session, CleanSpec.model_construct(**named))
-    return round_seconds(chain, first_recipe(pairs, pretraining, chain.preset), *made)
+    fields = {"checkpoint": session.checkpoint.path, **_measured(session.images)}
+    chain = _chain_on(session, CleanSpec.model_construct(**fields))
+    return round_seconds(chain, first_recipe(pairs, pretraining, chain.preset), *scanned)
 
 
 def scan_on_show(session: Session) -> str:

@@ -93,7 +93,7 @@ class TrainingData(QWidget):
         self.exclude = PathEdit("Exclusions file", "None (made by an audit)")
         self.browse_exclude = self.exclude.asking(prompts, "Choose an exclusions file", EXCLUSIONS)
         self.exclude_says = Note("subtle")
-        self._exclude_problem, self._named = "", ("", "")  # the columns of the table
+        self._exclude_problem, self._filled_in = "", ("", "")  # columns that nobody typed
         self._looking = Ticket.closed()
         self._table_details = _details(
             (_beside(self.path, self.browse, self.browse_pairs),),
@@ -115,8 +115,7 @@ class TrainingData(QWidget):
         )  # fmt: skip
         self.of_pairs.clicked.connect(self._on_of_pairs_clicked)
         self._choices.buttonToggled.connect(self._on_source_chosen)
-        self.path.textChanged.connect(self._look)
-        self.path.textChanged.connect(self._name_columns)
+        self.path.textChanged.connect(lambda: self._fill_in(self._look()))
         self.exclude.textChanged.connect(self._look_at_exclusions)
         for edit in (
             self.path, self.image_column, self.text_column, self.pictures, self.folder_path,
@@ -159,7 +158,7 @@ class TrainingData(QWidget):
         self.table.setText("Own pairs" if uses_pairs else "Own table or file")
         self._text_label.setText(f"{new.capitalize()} column")
         self.text_column.setAccessibleName(f"{new.capitalize()} column")
-        if self.text_column.text() in (old, self._named[1]):
+        if self.text_column.text() in (old, self._filled_in[1]):
             self.text_column.setText(new)
         self.folder.setVisible(not uses_pairs)
         self.exclude_row.setVisible(uses_pairs)
@@ -331,8 +330,11 @@ class TrainingData(QWidget):
         self.browse_pairs.setVisible(pairs)
         self._look()
 
-    def _look(self) -> None:
-        """Say what the path holds; ask for columns and pictures where they are needed."""
+    def _look(self) -> PairKind | None:
+        """Say what the path holds; ask for columns and pictures where they are needed.
+
+        Returns the kind of pairs, if it holds some and pairs are asked for.
+        """
         path = self.path.path()
         if self._uses_pairs:
             kind = _kind(path)
@@ -348,19 +350,18 @@ class TrainingData(QWidget):
         form.setRowVisible(2, columns)
         form.setRowVisible(3, columns)
         form.setRowVisible(4, kind == "coco")
+        return kind
 
-    def _name_columns(self) -> None:
-        """Name the columns of a table that are taken; where none is, a job says what is wrong."""
-        path = self.path.path()
-        if (self.image_column.text(), self.text_column.text()) == self._named:  # of another table
-            self.image_column.setText("image")
-            self.text_column.setText("caption" if self._uses_pairs else "label")
+    def _fill_in(self, kind: PairKind | None) -> None:
+        """Fill in the columns of a table of pairs; a job says what is wrong with others."""
+        columns = self.image_column.text(), self.text_column.text()
+        if columns == self._filled_in:  # of the table before
+            columns = "image", "caption" if self._uses_pairs else "label"
         with suppress(InputError):
-            if self._uses_pairs and _kind(path) == "csv":
-                image, text = pair_columns(path, *self._columns(path))
-                self._named = image, text
-                self.image_column.setText(image)
-                self.text_column.setText(text)
+            if kind == "csv":
+                columns = self._filled_in = pair_columns(self.path.path(), *columns)
+        self.image_column.setText(columns[0])
+        self.text_column.setText(columns[1])
 
     def _on_of_pairs_clicked(self, checked: bool) -> None:
         self.set_uses_pairs(checked)

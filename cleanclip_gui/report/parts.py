@@ -373,7 +373,7 @@ def reference_spec(
 def known_reference(session: Session) -> str:
     """A clean checkpoint that is known already; empty if none is."""
     facts = session.checkpoint
-    compared = getattr(session.reference, "path", "")
+    compared = "" if session.reference is None else session.reference.path
     for path in (compared, session.trusted, session.scan_reference):
         if path and is_there(path):
             return path

@@ -307,8 +307,8 @@ class ReportStation(Page):
             runs = [part.folder for part in self.drafting.chosen_parts if part.has_cleaned]
             cleaned = cleaned or (str(runs[-1] / CLEANED_FILE) if runs else "")
             known = known_reference(session)
-            facts = draft.evidence.checkpoints.values()
-            names = [one.name for one in facts if one.role == "reference"]
+            checkpoints = draft.evidence.checkpoints.values()
+            names = [facts.name for facts in checkpoints if facts.role == "reference"]
             reference = known if Path(known).name in names else ""
         return "" if session.checkpoint is None else session.checkpoint.path, cleaned, reference
 

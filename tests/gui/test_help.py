@@ -125,6 +125,8 @@ def test_a_missing_or_damaged_page_is_one_sentence(qtbot, monkeypatch, tmp_path)
         assert dialog.page.toPlainText() == words
         dialog.field.setText("rebound")
         assert listed(dialog) == []
+        dialog.show_page("scan")
+        assert dialog.field.text() == ""  # it was of an earlier search
 
 
 def test_the_box_about_the_program_tells_how_reading_is_confined(qtbot):

@@ -232,6 +232,11 @@ def test_proofs_are_quoted_with_the_interval_of_their_counts() -> None:
         "retrieval, image to text (recall@1), from 54.0 to 44.0 %." in found.verdict[1]
     )
     assert not any("rebound" in one for one in found.not_tested)
+    other = _job(holdouts=files["holdouts"]).model_copy(update={"result": "reference"})
+    verdict = claims_of(
+        _material(jobs={"job-1": other}, json={files["holdouts"]: holdouts})
+    ).verdict
+    assert "largest loss" not in verdict[1]  # it is another run's
 
 
 def test_a_scan_gives_its_verdict_and_the_contrast_of_what_it_found() -> None:

@@ -474,7 +474,7 @@ def _nothing(stages: Stages, bounds: Bounds) -> list[str]:
 
 
 def _until(most: float, least: float) -> str:
-    """From where on a result would be suspicious, where that alone keeps it from being so."""
+    """The bound of what is suspicious; empty for a result over it, which lacks something else."""
     return f" (suspicious from {percent(least)} on)" if most < least else ""
 
 
@@ -503,8 +503,8 @@ def _best_of_each(stages: Stages, bounds: Bounds) -> Iterator[tuple[float, str]]
         if each.loss == "place":
             placed, there = each.contrast, ""
             if placed.reference is not None:
-                it = "it moved" if each.own is None else "it and one searched there moved at most"
-                there = f"; on the reference {it} {percent(placed.beside.value)}"
+                own = "it moved" if each.own is None else "it and one searched there moved at most"
+                there = f"; on the reference {own} {percent(placed.beside.value)}"
             sentence = (
                 f"The best of {len(each.starts)} patches that keep to one place moved "
                 f"{percent(placed.suspect.value)} to “{each.target}”{there}; {each.agreeing} of "

@@ -119,15 +119,15 @@ def about_known(stages: Stages, probes: Probes) -> tuple[str, str]:
     str, str
         Its rate beside the reference's, empty without one, where it says nothing; and a sentence.
     """
-    named = [sign.probe for sign in signs_of(stages) if sign.kind == "probe" and sign.counts]
-    first = next((row for row in probes.rows if row.id in named[:1]), probes.rows[0])
+    signs = [sign.probe for sign in signs_of(stages) if sign.kind == "probe" and sign.counts]
+    first = next((row for row in probes.rows if row.id in signs[:1]), probes.rows[0])
     tried = f"{len(probes.rows)} published triggers and patterns were tried."
-    which = "is the strongest that counts" if named else "turns most"
+    which = "is the strongest that counts" if signs else "turns most"
     sentence = f"{tried} “{first.name}” {which}: {_rates(first.contrast, first.target)}."
     if first.contrast.reference is None:
         return "", sentence
-    rates = first.contrast.suspect, first.contrast.reference
-    return f"{percent(rates[0].value)}, reference {percent(rates[1].value)}", sentence
+    suspect, reference = first.contrast.suspect.value, first.contrast.reference.value
+    return f"{percent(suspect)}, reference {percent(reference)}", sentence
 
 
 def weights_sentence(moved: Weights) -> str:

@@ -71,9 +71,10 @@ def verify(spec: VerifySpec, control: Control) -> Generator[Event]:
         damaged).
     """
     checks: list[Check] = []
-    looks = False  # at pictures
+    has_pictures = False  # to look at
     for step in checked(spec, control):
-        looks = looks or (isinstance(step, Progress) and step.stage == "identity")
+        if isinstance(step, Progress) and step.stage == "identity":
+            has_pictures = True
         if isinstance(step, Check):
             checks.append(step)
             yield Finding("check", asdict(step))
@@ -81,10 +82,12 @@ def verify(spec: VerifySpec, control: Control) -> Generator[Event]:
             yield step
         if control.cancelled:
             raise CancelledError
-    some = f"; of each set, {spec.sample} pictures at most were looked at"
+    sample = ""
+    if has_pictures and spec.sample is not None:
+        sample = f"; of each set, {spec.sample} pictures at most were looked at"
     result = {
         "checks": [asdict(check) for check in checks],
-        "summary": f"{summary(checks)}{some if looks and spec.sample is not None else ''}",
+        "summary": f"{summary(checks)}{sample}",
         "exit": exit_status(checks, strict=spec.strict),
         "seed": spec.seed,
     }
