@@ -23,7 +23,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import Scan, read_scan
 from ml_core.figures import distinct
 from ml_core.jobs.auto import AutoSpec
-from ml_core.jobs.auto.choice import choice, is_found
+from ml_core.jobs.auto.choice import first_recipe, is_found
 from ml_core.jobs.chain_folder import Chain
 from ml_core.jobs.demo import for_demo, measured_parts, twin_for
 from ml_core.jobs.overall import round_seconds
@@ -172,15 +172,6 @@ def _scanned(folder: str) -> tuple[ScanSpec, Scan] | None:
             spec = read_spec_file(Path(folder) / SCAN_SPEC, ScanSpec)
             return spec, read_scan(Path(folder) / SCAN_FILE)
     return None
-
-
-def first_recipe(pairs: bool, pretraining: Pretraining, preset_name: str = "default") -> Recipe:
-    """What *Clean it* begins with, with ``pairs`` or with pictures alone."""
-    chosen = choice(
-        pairs=pairs, is_known=False, stamps=0, pretraining=pretraining, preset_name=preset_name
-    )
-    assert chosen is not None, "nothing has failed yet"
-    return chosen[0]
 
 
 def copy_job(spec: CleanSpec, parent: Path) -> Path:

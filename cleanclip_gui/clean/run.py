@@ -17,7 +17,7 @@ from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.result import is_source, where_open
 from cleanclip_gui.inference.inference import StudioDevice
 from cleanclip_gui.jobs import tasks
-from cleanclip_gui.jobs.job_task import NO_PLAN, JobTask
+from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.run_names import read_name, run_name
 from cleanclip_gui.jobs.runner import INTERRUPTED, JobRunner, NewRunner, new_runner
 from cleanclip_gui.session import RunState, Session, ShownCheckpoint
@@ -26,9 +26,9 @@ from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Finding, Metric, Progress, Saved
-from ml_core.jobs.auto import AUTO_FILE, TITLE, AutoStep, scan_of
+from ml_core.jobs.auto import AUTO_FILE, TITLE, AutoStep
 from ml_core.jobs.chain_folder import CHAIN_SPEC, Chain, is_chain, read_chain
-from ml_core.jobs.overall import Overall, cleaning_plan, estimate_plan, planned_scan
+from ml_core.jobs.overall import cleaning_plan, estimate_plan
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
@@ -178,7 +178,6 @@ class CleaningRun(QObject):
         self._reading = Ticket.closed()  # numbers of a run that was begun earlier
         self._meanwhile: list[Metric] = []  # numbers that came while they were read
         self.mode: Mode = "run"
-        self.is_planned = True  # whether share and time left of the task are of all its stages
         self.on_show = ShownRun()
         self.newest: ShownRun | None = None  # that a process was started for, or that was offered
         self.estimated: dict[str, Any] = {}
@@ -558,7 +557,6 @@ class CleaningRun(QObject):
     def _note_launch(self, mode: Mode) -> None:
         """Note that a process was started."""
         self.mode = mode
-        self.is_planned = mode != "auto"
         self._session.run_progress = None
         self._safe_at = time.monotonic()
 
@@ -585,12 +583,7 @@ class CleaningRun(QObject):
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
-            if self.mode == "auto" and not self.is_planned:
-                self._plan_step()
-                self.task.overall.take(event)
             fraction, left = self.task.fraction, self.task.seconds_left
-            if self.mode == "auto":  # of the step: nobody knows what is to come after it
-                left = None
             self._session.run_progress = RunProgress(event.stage, fraction, left)
             self.progressed.emit(event)
         elif isinstance(event, Metric):
@@ -610,22 +603,17 @@ class CleaningRun(QObject):
         elif isinstance(event, Finding) and event.kind == "step":
             self._take_step(AutoStep.model_validate(event.values))
         elif isinstance(event, Finding) and event.kind == "scan" and self.chain is not None:
-            self.task.overall.expect(planned_scan(scan_of(self.chain.spec), event.values))
+            self.task.overall.expect(*self.chain.plans(event.values))
         if self.mode != "estimate":
             self.event_received.emit(event)
-
-    def _plan_step(self) -> None:
-        """Expect the stages of the chain's step at work, as far as its job is known."""
-        plan = None if self.chain is None else self.chain.plan()
-        self.is_planned = plan is not None
-        self.task.overall = Overall(plan or NO_PLAN)
 
     def _take_step(self, step: AutoStep) -> None:
         """A step of the chain begins, or has ended."""
         run = self.newest
         if run is not None and run.chain is not None:
             run.chain.take(step)
-            self._plan_step()
+            if step.status == "running":
+                self.task.overall.begin_job(*run.chain.plans())
             self._safe_at = time.monotonic()
             if step.status != "running":
                 self.step_ended.emit(run.chain, step)

@@ -86,14 +86,14 @@ class RunBar(QFrame):
             self.bar.hide()
 
     def show_progress(self, progress: Progress) -> None:
-        """Show stage and throughput; share and time left of the job, or of a chain's step."""
-        task, chain, is_planned = self._run.task, self._run.chain, self._run.is_planned
-        self.bar.setRange(0, 1000 if is_planned else 0)  # 0: nobody knows how far
+        """Show stage and throughput; share and time left of the whole job or chain."""
+        task, chain = self._run.task, self._run.chain
         self.bar.setValue(round(1000 * task.fraction))
-        words = progress_text(progress, task.seconds_left if is_planned else None, task.kind)
+        words = progress_text(progress, task.seconds_left, task.kind)
         if chain is not None and chain.place:
-            here = " in this step" if words.endswith("left") else ""
-            words = f"{chain.place}: {words}{here}"
+            words = f"{chain.place}: {words}"
+            if words.endswith("left") and chain.may_go_on:
+                words += " if one round is enough"
         self.details.setText(words)
         unit = {"train": "examples", "texts": "texts"}.get(progress.stage, "images")
         rate = None if self._run.begins_again else progress.rate  # a scan counts other things
@@ -105,7 +105,7 @@ class RunBar(QFrame):
         self.details.show()
         self.throughput.setText("")
         self.throughput.show()
-        self.bar.setRange(0, 1000 if self._run.is_planned else 0)
+        self.bar.setRange(0, 1000)
         self.bar.setValue(0)
         self.bar.show()
 

@@ -13,7 +13,6 @@ from PySide6.QtWidgets import QApplication, QCheckBox, QPushButton, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.clean.job import (
     count_gpus,
-    first_recipe,
     make_job,
     new_folder,
     runs_dir,
@@ -34,6 +33,7 @@ from cleanclip_gui.widgets.text import device_text, duration_text
 from ml_core.cleaning.catalogue import FACTS, MethodFacts
 from ml_core.cleaning.recipes import FORMAT, Recipe, read_recipe, write_recipe
 from ml_core.detection.records import FIVE_POISONS
+from ml_core.jobs.auto.choice import first_recipe
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.inspect import is_there, whole_file
 from ml_core.reading.regular_file import read_file

@@ -87,8 +87,7 @@ def _of_cleaning(session: Session) -> tuple[Large, Large]:
         words = f"ASR {rates[1]} {_ARROW} {rates[2]}"
         return accuracy, Large(words, f"before and after cleaning{others}")
     if is_live(session.run):
-        is_chain = session.run is not None and not session.run.output_dir
-        progress = None if is_chain else session.run_progress  # of a chain, it is the step's
+        progress = session.run_progress
         share = 0.0 if progress is None else progress.fraction
         far = f" {100 * share:.0f} %" if share else "\N{HORIZONTAL ELLIPSIS}"
         return Large(f"Cleaning{far}", "in the background, live"), _rate(session)

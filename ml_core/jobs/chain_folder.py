@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
+from ml_core.detection.scan.records import read_scan
 from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec, AutoStep
 from ml_core.jobs.chain import stopped_by_hand
 from ml_core.jobs.journal import read_json
-from ml_core.jobs.overall import Plan, step_plan
+from ml_core.jobs.overall import Plan, chain_plans
+from ml_core.jobs.scan import SCAN_FILE
 from ml_core.jobs.specs import RESULT_FILE, read_spec_file
+from ml_core.reading.errors import InputError
 
 CHAIN_SPEC = "auto-spec.json"  # not the name of a single run's job
 
@@ -50,14 +56,26 @@ class Chain:
         last = max(each.round for each in self.steps)
         proofs = {"rebound": 2 * last + 2, "holdouts": 2 * last + 3}
         number = proofs.get(step.kind, 2 * step.round + (step.kind == "scan"))
-        may_go_on = step.kind not in proofs and max(last, 1) < self.spec.rounds
-        least = "at least " if may_go_on else ""
+        least = "at least " if self.may_go_on else ""
         return f"Step {number} of {least}{2 * max(last, 1) + 3}"
 
-    def plan(self) -> Plan | None:
-        """The stages of the step at work; None before its job is on disk."""
-        step = self.running
-        return None if step is None else step_plan(self.spec, self.folder, step)
+    @property
+    def may_go_on(self) -> bool:
+        """Whether a further round may follow the one at work."""
+        last = max((each.round for each in self.steps), default=0)
+        proving = self.running is not None and self.running.kind in ("rebound", "holdouts")
+        return not proving and max(last, 1) < self.spec.rounds
+
+    def plans(self, facts: Mapping[str, Any] | None = None) -> tuple[Plan, ...]:
+        """The plans of the step at work and of those after it, if no further round follows.
+
+        ``facts`` are those of the Finding ``scan`` of a scan at work.
+        """
+        step, scan = self.running, None
+        ended = [s for s in self.steps if s.kind == "scan" and s.status == "finished"]
+        with suppress(InputError):  # its file is gone
+            scan = read_scan(self.folder / ended[-1].folder / SCAN_FILE) if ended else None
+        return () if step is None else chain_plans(self.spec, step, scan, facts)
 
     @property
     def round_folder(self) -> Path:

@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.detection.scan.records import Scan, passes, steps
 from ml_core.events import Progress
 from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.auto import AutoSpec, AutoStep, scan_of
+from ml_core.jobs.auto.choice import first_recipe
 from ml_core.jobs.examination import ExamineSpec
 from ml_core.jobs.plant import SCRATCH_STEPS, STEPS, PlantSpec
-from ml_core.jobs.proofs import PROOF_IMAGES, HoldoutSpec, ReboundSpec, holdouts_of, rebound_of
+from ml_core.jobs.proofs import PROOF_IMAGES, HoldoutSpec, ReboundSpec
 from ml_core.jobs.rates import CPU_BATCH, RateSpec
 from ml_core.jobs.scan import STAGES, ScanSpec, Stage
-from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec
-from ml_core.reading.errors import InputError
+from ml_core.jobs.specs import CleanSpec
 
 _UNIT_SECONDS = 0.005  # a picture through a small encoder, until one is measured
 _UNKNOWN_NUMBER = 2000  # of pictures or pairs, until a stage tells its total
@@ -117,8 +116,8 @@ class Overall:
 
     def __init__(self, plan: Plan, clock: Callable[[], float] | None = None) -> None:
         self._clock, self._given_unit = clock or time.monotonic, plan.unit
-        self._seen = [_Seen(part) for part in plan.parts]
-        self._current = -1
+        self._current, self._job = -1, 0
+        self._seen = self._planned([plan])
         self._fraction = 0.0
         self._held: float | None = None
         self._lost = 0.0  # seconds on hold
@@ -139,14 +138,31 @@ class Overall:
         known = [size[1] for size in sizes if size is not None]
         return sum(known) if len(known) == len(sizes) else None
 
-    def expect(self, plan: Plan) -> None:
-        """Take over what a better plan says of the stages after the present one."""
-        begun = self._seen[: self._current + 1]
-        names = [part.stage for part in plan.parts]
+    def expect(self, *plans: Plan) -> None:
+        """Take over what a better plan says of the stages after the present one.
+
+        Those after the first are of jobs that follow the present one.
+        """
+        begun, planned = self._seen[: self._current + 1], self._planned(plans)
+        names = [seen.part.stage for seen in planned]
         after = max(
             (names.index(s.part.stage) + 1 for s in begun if s.part.stage in names), default=0
         )
-        self._seen = [*begun, *map(_Seen, plan.parts[after:])]
+        self._seen = [*begun, *planned[after:]]
+        self._given_unit = next((p.unit for p in plans if p.unit), self._given_unit)
+
+    def begin_job(self, *plans: Plan) -> None:
+        """The next job of a chain begins: ``plans`` are of it and of those that follow it."""
+        self._job += 1
+        self.expect(*plans)
+
+    def _planned(self, plans: Sequence[Plan]) -> list[_Seen]:
+        """The stages of the present job and of the next ones, each named with its job."""
+        return [
+            _Seen(replace(part, stage=f"{number} {part.stage}"))
+            for number, plan in enumerate(plans, self._job)
+            for part in plan.parts
+        ]
 
     def pause(self) -> None:
         """The job is on hold: its time does not count."""
@@ -166,10 +182,11 @@ class Overall:
         nobody planned and that comes in the middle of another (class texts are embedded between
         training steps).
         """
-        if self._is_interlude(progress.stage):
+        stage = f"{self._job} {progress.stage}"
+        if self._is_interlude(stage):
             self._fraction = max(self._fraction, self._share_done(self._now()))
             return
-        now, place = self._now(), self._place(progress.stage)
+        now, place = self._now(), self._place(stage)
         share = min(max(progress.done / progress.total, 0.0), 1.0) if progress.total > 0 else 0.0
         if place == self._current - 1 and self._seen[place].away is not None:
             self._return(place, now)
@@ -416,25 +433,28 @@ def planned_scan(spec: ScanSpec, facts: Mapping[str, Any]) -> Plan:
     return scan_plan(spec, stages, classes=len(facts["classes"]), **sizes)
 
 
-def step_plan(spec: AutoSpec, folder: Path, step: AutoStep) -> Plan | None:
-    """The stages of one step of a chain; None before its job is on disk.
+def chain_plans(
+    chain: AutoSpec, step: AutoStep, scan: Scan | None, facts: Mapping[str, Any] | None = None
+) -> tuple[Plan, ...]:
+    """The plans of a step of a chain and of those after it, if one round is enough from here.
 
     Parameters
     ----------
-    folder
-        That of the chain.
+    scan
+        The newest that has ended, by which the others are estimated.
+    facts
+        Those of the Finding ``scan`` of the one at work.
     """
-    most = spec.proof_images or PROOF_IMAGES
-    with suppress(InputError):
-        if step.kind == "scan":
-            return scan_plan(scan_of(spec))
-        job = read_spec(folder / step.folder / SPEC_FILE)
-        if step.kind == "clean":
-            return cleaning_plan(job)
-        if step.kind == "rebound":
-            return rebound_plan(rebound_of(job, most=most, steps=spec.rebound_steps))
-        return holdouts_plan(holdouts_of(job, most=most))
-    return None
+    asked = scan_of(chain)
+    unit = None if scan is None else scan_unit(asked, scan)
+    again = scan_plan(asked) if scan is None else _again(asked, scan)
+    if facts is not None:
+        again = planned_scan(asked, facts)
+    recipe = first_recipe(chain.base.pairs is not None, UNKNOWN, chain.preset)
+    cleaning, *proofs = _round_plans(chain, recipe)
+    plans = (again, cleaning, again, *proofs)
+    here = {"clean": 1, "scan": 2 * bool(step.round), "rebound": 3, "holdouts": 4}[step.kind]
+    return tuple(replace(plan, unit=unit) for plan in plans[here:])
 
 
 def round_seconds(chain: AutoSpec, recipe: Recipe, spec: ScanSpec, scan: Scan) -> float | None:
@@ -451,21 +471,36 @@ def round_seconds(chain: AutoSpec, recipe: Recipe, spec: ScanSpec, scan: Scan) -
     spec, scan
         The scan, which is made again after the round.
     """
+    unit = scan_unit(spec, scan)
+    if unit is None:
+        return None
+    parts = [part for plan in _round_plans(chain, recipe) for part in plan.parts]
+    return sum(scan.seconds.values()) + sum(p.seconds + p.work * p.items * unit for p in parts)
+
+
+def scan_unit(spec: ScanSpec, scan: Scan) -> float | None:
+    """Seconds of one unit of work by the time of a scan made here; None if it does not say."""
     heavy = [scan.seconds[stage] for stage in _HEAVY if stage in scan.seconds]
-    spent, most = sum(scan.seconds.values()), chain.proof_images or PROOF_IMAGES
+    spent = sum(scan.seconds.values())
     if not heavy or min(heavy) < _QUICKEST or not 0 < spent < _SLOWEST:
         return None
-    images = ImageSpec(kind="demo", n=most)
+    return spent / sum(part.work * part.items for part in _again(spec, scan).parts)
+
+
+def _again(spec: ScanSpec, scan: Scan) -> Plan:
+    """The stages of the same scan once more."""
     sizes = {"classes": len(scan.classes), "search": scan.search, "held_out": scan.held_out}
     stages = [stage for stage in STAGES if stage in scan.seconds]
-    parts = scan_plan(spec, stages, side=scan.side, **sizes).parts
-    unit = spent / sum(part.work * part.items for part in parts)
+    return scan_plan(spec, stages, side=scan.side, **sizes)
+
+
+def _round_plans(chain: AutoSpec, recipe: Recipe) -> tuple[Plan, Plan, Plan]:
+    """The stages of a cleaning with this recipe, and of the proofs of it."""
+    images = ImageSpec(kind="demo", n=chain.proof_images or PROOF_IMAGES)
     job = chain.base.model_copy(update={"recipe": recipe, "trigger": "found"})
     rebound = ReboundSpec.model_construct(images=images, steps=chain.rebound_steps)
     held_out = HoldoutSpec.model_construct(images=images)
-    plans = cleaning_plan(job), rebound_plan(rebound), holdouts_plan(held_out)
-    parts = tuple(part for plan in plans for part in plan.parts)
-    return spent + sum(part.seconds + part.work * part.items * unit for part in parts)
+    return cleaning_plan(job), rebound_plan(rebound), holdouts_plan(held_out)
 
 
 def examination_plan(spec: ExamineSpec) -> Plan:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import pytest
 
 from ml_core.cleaning.presets import preset
+from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Progress
-from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.auto import AutoSpec, AutoStep
+from ml_core.jobs.auto.choice import first_recipe
 from ml_core.jobs.demo import for_demo
-from ml_core.jobs.overall import Overall, Plan, PlannedStage, cleaning_plan, round_seconds
+from ml_core.jobs.overall import (
+    Overall,
+    Plan,
+    PlannedStage,
+    chain_plans,
+    cleaning_plan,
+    round_seconds,
+)
 from ml_core.jobs.scan import ScanSpec
 from ml_core.jobs.specs import CleanSpec
 from tests.gui.scans import scan
@@ -134,3 +143,43 @@ def test_a_round_is_estimated_by_the_time_of_the_scan_before_it(slower):
     for patches in (0.001, 1e308, -1.0):  # taken from an earlier session, or made up
         untold = made.model_copy(update={"seconds": stages | {"patches": patches}})
         assert round_seconds(chain, recipe, asked, untold) is None
+
+
+def test_a_chain_is_one_job_from_its_first_step_to_its_last():
+    """The demo on two cores, after its scan: 70 s of cleaning, 27 of scanning, 21 and 19."""
+    stages = {"pull": 0.5, "probes": 3.3, "patches": 15.4, "words": 3.3}
+    made = scan("found").model_copy(update={"seconds": stages})
+    chain = for_demo(AutoSpec(base=spec(), scan_images=ImageSpec()))
+    job = Job(Plan(()))
+    before, whole = job.now, 70 + 27 + 21 + 19
+
+    def begin(kind, number):
+        step = AutoStep(kind=kind, round=number, title=kind, folder=f"{kind}-{number}")
+        job.overall.begin_job(*chain_plans(chain, step, made))
+
+    begin("clean", 1)
+    job.stage("open", 1, 4)
+    assert job.overall.seconds_left == pytest.approx(whole, rel=0.4)  # by the scan before it
+    steps = first_recipe(True, UNKNOWN, chain.preset).total_steps
+    job.stage("train", steps, 60)
+    job.stage("after", 4000, 6)
+    cleaned = job.overall.fraction
+    assert cleaned == pytest.approx(70 / whole, abs=0.15)
+    begin("scan", 1)
+    for stage, seconds in stages.items():
+        job.stage(stage, 100, 1.2 * seconds)
+    begin("rebound", 0)
+    job.stage("open", 1, 1)  # also a stage of the cleaning
+    job.stage("rebound", 3 * chain.rebound_steps, 20)
+    begin("holdouts", 0)
+    job.stage("before", 4000, 9)
+    job.stage("after", 4000, 9)
+    assert job.overall.fraction == pytest.approx(1.0)
+    assert job.overall.seconds_left == pytest.approx(0.0)
+    shares = [share for _, share, _ in job.shown]
+    assert shares == sorted(shares)
+    wrong = [left - (job.now - now) for now, _, left in job.shown]
+    assert max(map(abs, wrong)) < 0.4 * (job.now - before)
+    begin("clean", 2)  # one more round: the bar stands still, and the time left says it
+    job.stage("open", 1, 4)
+    assert job.overall.seconds_left > 60

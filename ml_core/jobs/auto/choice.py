@@ -143,6 +143,15 @@ def choice(
     return recipe, why
 
 
+def first_recipe(pairs: bool, pretraining: Pretraining, preset_name: str = "default") -> Recipe:
+    """What *Clean it* begins with, with ``pairs`` or with pictures alone."""
+    chosen = choice(
+        pairs=pairs, is_known=False, stamps=0, pretraining=pretraining, preset_name=preset_name
+    )
+    assert chosen is not None, "nothing has failed yet"
+    return chosen[0]
+
+
 _RANK: dict[Outcome, int] = {"nothing_found": 0, "not_scanned": 1, "still_found": 2}
 
 
