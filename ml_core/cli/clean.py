@@ -223,6 +223,7 @@ def _clean_it(options: Options, checkpoint: Path | None) -> None:
         options.json,
         result,
         output.table("Steps", ("Step", "", "~Result"), rows),
+        *result["reasons"],
         *result["sentences"],
         *([f"Cleaned checkpoint: {result['checkpoint']}"] if result["checkpoint"] else []),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,10 +170,8 @@ class _Chain:
             outcome=best.outcome if best else "worse" if self._rounds else "not_scanned",
             called_for=words.called_for(first, named),
             comes_back=self._comes_back,
-            sentences=tuple(
-                sentence[:MOST_CHARACTERS]
-                for sentence in words.sentences(first, named, self._rounds, best, self._proofs)
-            ),
+            sentences=_short(words.sentences(first, named, self._rounds, best, self._proofs)),
+            reasons=_short(words.reasons(first, self._rounds, best)) if self._rounds else (),
             seconds=time.monotonic() - self._begin,
             **self._files,
         )
@@ -384,6 +382,10 @@ class _Chain:
         if step.kind == "rebound":
             return (yield from rebounded(folder, self._control, spec.rebound_steps, most=most))
         return (yield from held_out(folder, self._control, most=most))
+
+
+def _short(sentences: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sentence[:MOST_CHARACTERS] for sentence in sentences)
 
 
 def _taken_over() -> Step:

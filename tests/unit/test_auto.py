@@ -98,7 +98,7 @@ def spec(tiny_checkpoint: Path, tmp_path: Path) -> AutoSpec:
 
 
 def told(result: AutoResult) -> str:
-    return " ".join(result.sentences)
+    return " ".join((*result.reasons, *result.sentences))
 
 
 def result_of(done: Done) -> AutoResult:

@@ -137,7 +137,9 @@ class AutoResult(Record):
     comes_back
         Whether the rebound test brought the backdoor back; None where it was not tested.
     sentences
-        The answer for the screen: what was found, what is left, what it cost, what else there is.
+        The answer for the screen: what it came to and cost, what is left, what else there is.
+    reasons
+        What it stands on: the scan before cleaning, and the round that is kept, with its method.
     checkpoint_sha256, reference_sha256
         Of the files that the chain began with.
     """
@@ -151,6 +153,7 @@ class AutoResult(Record):
     called_for: bool = True
     comes_back: bool | None = None
     sentences: tuple[Sentence, ...] = Field(max_length=64)
+    reasons: tuple[Sentence, ...] = Field(default=(), max_length=64)
     seconds: float
     checkpoint_sha256: str | None = None
     reference_sha256: str | None = None

@@ -91,15 +91,11 @@ def sentences(
     proofs
         What the rebound test and the hold-outs came to, where they were run.
     """
-    if first is None:
-        yield "The checkpoint could not be scanned before cleaning."
-    else:
-        yield f"Before cleaning the scan says: {about_scan(first)}"
     if not rounds:
+        yield from reasons(first, rounds, best)
         return
     shown = best or rounds[-1]
-    which = f"round {rounds.index(shown) + 1} of {len(rounds)}"
-    yield f"{shown.title}, {which}. {shown.why}"
+    yield about_round(shown)
     if shown.scan is None:
         yield "After cleaning the checkpoint was not scanned: what is left is not known."
     elif shown.outcome == "nothing_found":
@@ -112,7 +108,6 @@ def sentences(
             "The scan could not search for triggers over the whole picture again: the cleaned "
             "weights are too far from the reference's."
         )
-    yield about_round(shown)
     yield from proofs
     if not called_for(first, named):
         points = round(shown.lost, 1)
@@ -133,6 +128,18 @@ def sentences(
         yield "The reference itself is a clean model of the same kind: use it instead."
     else:
         yield "Take another model, or clean again with more pairs of other sources."
+
+
+def reasons(first: Scan | None, rounds: Sequence[Round], best: Round | None) -> Iterator[str]:
+    """What the answer stands on: the scan before cleaning, and which round is kept, and why."""
+    if first is None:
+        yield "The checkpoint could not be scanned before cleaning."
+    else:
+        yield f"Before cleaning the scan says: {about_scan(first)}"
+    if rounds:
+        shown = best or rounds[-1]
+        which = f"round {rounds.index(shown) + 1} of {len(rounds)}"
+        yield f"{shown.title}, {which}. {shown.why}"
 
 
 def called_for(first: Scan | None, named: bool) -> bool:

@@ -145,7 +145,7 @@ def _of_chains(runs: Sequence[str]) -> Iterator[str]:
             chain = AutoResult.model_validate(read_json(folder.parent / AUTO_FILE))
             place = None if chain.checkpoint is None else Path(chain.checkpoint).resolve().parent
             if chain.best == folder.name and place == folder.resolve():
-                yield " ".join(("Clean it.", *chain.sentences))
+                yield " ".join(("Clean it.", *chain.reasons, *chain.sentences))
 
 
 @dataclass(eq=False)
