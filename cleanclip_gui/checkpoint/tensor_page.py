@@ -156,7 +156,7 @@ class HistogramCard(QFrame):
         self.bars.update()
 
 
-_WIDTHS = (244, 150, 56, 77, 77, 77, 76, 82, 70, 86, 88)
+_WIDTHS = (244, 150, 56, 77, 77, 77, 76, 94, 70, 86, 88)
 
 
 class _CellDelegate(QStyledItemDelegate):

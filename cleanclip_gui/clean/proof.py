@@ -9,8 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QHeaderView, QPushButton, QWidget
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QHeaderView,
+    QPushButton,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QWidget,
+)
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart
@@ -26,7 +33,7 @@ from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.number_box import NumberBox, number_text
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
+from cleanclip_gui.widgets.rows_table import Cell, Index, Row, RowsTable, rate
 from cleanclip_gui.widgets.text import (
     UNBROKEN,
     count_text,
@@ -57,6 +64,7 @@ from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
 
 _CHART_HEIGHT = 230
+_PADDING = 16  # of a cell, both sides
 
 
 class ReboundView(QWidget):
@@ -173,6 +181,15 @@ _MEASURES = {
 }  # fmt: skip
 
 
+class _Wrapping(QStyledItemDelegate):
+    """Rows as high as their text is beside the padding, which Qt forgets."""
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # noqa: N802
+        """The size of a wrapped text in the width that is left to it."""
+        option.rect.adjust(0, 0, -theme.px(_PADDING), 0)
+        return super().sizeHint(option, index)
+
+
 class HoldoutsView(QWidget):
     """The table, as high as its rows, with the worst row named above it."""
 
@@ -182,6 +199,7 @@ class HoldoutsView(QWidget):
         self.table = RowsTable("Hold-outs", _COLUMNS, numbers=range(2, 7))
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setWordWrap(True)  # a name that is cut says nothing
+        self.table.setItemDelegate(_Wrapping(self.table))
         lines = self.table.verticalHeader()
         lines.setMinimumSectionSize(lines.defaultSectionSize())
         lines.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)

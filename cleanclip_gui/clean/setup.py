@@ -229,6 +229,7 @@ class CleanSetup(QWidget):
         there = (session.checkpoint is not None, session.images is not None, trains, is_free)
         few = "" if scanned or session.images is None else session.images.too_few_to_scan
         lacks = few if all(there) else _LACKS[there.index(False)]
+        theme.set_property(self.clean_it_lacks, "role", "warning" if is_free else "caption")
         self.clean_it_lacks.setText(lacks or self.data.lacks)
         return not lacks
 

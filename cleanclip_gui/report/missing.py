@@ -80,8 +80,8 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
         )  # fmt: skip
     if not any(part.kind == "scan" for part in chosen):
         yield Missing("A scan for hidden triggers.", "Scan", "scan.start")
+    live = is_live(session.run)
     if not runs:
-        live = is_live(session.run)
         yield Missing(
             "A cleaned checkpoint: a run is going on." if live else "A cleaned checkpoint.",
             "Go to Clean", "view.clean",
@@ -89,6 +89,9 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
     scanned = {part.cleaned for part in chosen if part.kind == "scan"}
     for run in runs:
         named = f" ({run.title}, {run.when})" if len(runs) > 1 else ""
+        if live and len(run.proofs) < len(_PROOFS):
+            yield Missing("Proofs: a run is going on.", "Go to Clean", "view.clean")
+            continue
         if run.has_cleaned and run.cleaned not in scanned:
             sentence = f"What a scan finds in the cleaned checkpoint{named}."
             yield Missing(sentence, "Scan again", "scan.cleaned", run.folder)

@@ -6,7 +6,7 @@ import html
 from html.parser import HTMLParser
 
 from PySide6.QtCore import Qt, QUrl
-from PySide6.QtGui import QTextOption
+from PySide6.QtGui import QShowEvent, QTextOption
 from PySide6.QtWidgets import QPushButton, QTextBrowser, QWidget
 
 from cleanclip_gui import theme
@@ -133,7 +133,7 @@ class Preview(theme.Themed, QWidget):
 
     def __init__(self, button: QPushButton, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._html = ""
+        self._html, self._was_away = "", False
         self.page = named(_Page(), "Preview of the report")
         self.page.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         self.page.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -150,6 +150,14 @@ class Preview(theme.Themed, QWidget):
         if text != self._html:
             self._html = text
             self.dress()
+            if self._was_away:  # what came meanwhile is read from its beginning
+                self.page.verticalScrollBar().setValue(0)
+                self._was_away = False
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """A report that has changed meanwhile begins at its top."""
+        super().showEvent(event)
+        self._was_away = True
 
     def dress(self) -> None:
         """Write the page in the theme's colours, and stay where it is read."""

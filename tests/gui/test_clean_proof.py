@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QRect, Qt
 
+from cleanclip_gui import theme
 from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.clean.proof import ProofDialog
 from ml_core.cleaning.pretraining import UNKNOWN
@@ -118,7 +119,14 @@ def test_hold_outs_are_one_table(panel, shown):  # noqa: F811
         "(recall@1), from 40.0 to 36.0 %."
     )
     assert section.holdouts.sentence.property("tone") == "caution"
-    assert columns_out_of_reach(section.holdouts.table, 420) == []
+    table = section.holdouts.table
+    assert columns_out_of_reach(table, 420) == []
+    for width in range(90, 200, 5):  # every name is whole, at any width
+        table.setColumnWidth(0, width)
+        for row, (title, *_) in enumerate(texts):
+            room = QRect(0, 0, width - theme.px(16) - 6, 999)
+            needs = table.fontMetrics().boundingRect(room, Qt.TextFlag.TextWordWrap, title)
+            assert table.rowHeight(row) >= needs.height(), (width, title)
 
 
 def test_tests_made_before_are_shown(panel, shown):  # noqa: F811

@@ -353,6 +353,8 @@ def test_what_is_missing_follows_what_there_is(session, tmp_path):
     assert commands(*others, proven, replace(searched, cleaned="c")) == []
     assert commands(*others, run) == ["clean.rebound", "clean.holdouts"]
     assert commands(*others, replace(run, proofs=(REBOUND_FILE, HOLDOUTS_FILE))) == []
+    session.run = RunState("", "stamped", "running")  # of a chain: its proofs are on their way
+    assert commands(*others, run) == ["view.clean"]
     session.images = None
     assert commands()[0] == "file.images_folder"
 
@@ -486,6 +488,17 @@ def test_the_preview_keeps_every_word_of_the_page_and_loads_nothing(qtbot):
         assert " ".join(sentence.split()) in words
     image = 2
     assert preview.page.loadResource(image, QUrl("http://example.org/a.png")) is None
+    preview.resize(400, 300)
+    preview.show()
+    bar = preview.page.verticalScrollBar()
+    shown(*hostile())
+    bar.setValue(90)
+    shown(*full())
+    assert bar.value() == 90  # it is being read
+    preview.hide()
+    preview.show()
+    shown(*hostile())
+    assert bar.value() == 0
 
 
 # Writing

@@ -262,7 +262,7 @@ def test_the_demo_offers_its_own_clean_twin(qtbot, context):
     view = PairPage(context, gallery, lambda: 2000)
     for widget in (gallery, view):
         qtbot.addWidget(widget)
-    assert view.other.currentText() == "No other checkpoint yet: open a reference"
+    assert view.other.currentText() == "None yet"
     context.session.checkpoint = replace(facts("poisoned.safetensors"), path=str(demo_checkpoint()))
     assert view.other.currentText() == "Reference: the demo's clean twin"
     view.measure.click()
@@ -273,3 +273,8 @@ def test_the_demo_offers_its_own_clean_twin(qtbot, context):
     assert isinstance(context.inference.tickets[-1].question, ComparePair)
     assert context.inference.tickets[-1].question.roles == ("suspect", "reference")
     assert [view.other.itemData(row) for row in range(view.other.count())] == ["reference"]
+    context.session.scan_reference = "/models/parent.safetensors"
+    assert view.other.itemText(0) == "Reference: parent.safetensors"
+    view.other.setCurrentIndex(0)
+    view.measure.click()
+    assert context.inference.tickets[-1].question.path == "/models/parent.safetensors"

@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import ComparePair, OpenCheckpoint, Pair
-from cleanclip_gui.session import ShownCheckpoint
+from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import save_pair
@@ -38,7 +38,7 @@ NAMES = {
     "flip_rate": "Flips",
     "target_margin": "Target margin",
 }
-_TWIN = "twin"  # of the demo; opened when it is asked for
+_CHOSEN = "chosen"  # what scans compare with, or the demo's twin; opened when it is asked for
 _COLUMNS = (
     ("Rate", ""),
     ("This", "The checkpoint that Studio looks at"),
@@ -100,6 +100,7 @@ class PairPage(AskingPage):
         self._offer_others()
         self._follow(self._on_question_change, "trigger", "target")
         self._follow(self._on_model_change, "checkpoint", "images", "role", "cleaned")
+        self._follow(self._offer_others, "scan_reference")
 
     # What is asked
 
@@ -124,22 +125,22 @@ class PairPage(AskingPage):
 
     def _ask(self) -> None:
         session, other = self._session, self.other.currentData()
-        if other == _TWIN and session.can_measure:
+        if other == _CHOSEN and session.can_measure:
             self.measure.setEnabled(False)
-            twin = OpenCheckpoint(_twin_of(session.checkpoint), "reference")
-            self._inference.ask(twin, self._on_twin_opened, self._on_failed)
+            chosen = OpenCheckpoint(_chosen(session), "reference")
+            self._inference.ask(chosen, self._on_chosen_opened, self._on_failed)
         elif other and session.can_measure:
             self.set_busy(0.0)
             roles: tuple[Role, Role] = (session.role, other)
             question = ComparePair(session.trigger, session.target, roles, self._limit())
             self._ask_models(question, self._on_compared)
 
-    def _on_twin_opened(self, facts: ShownCheckpoint) -> None:
-        """The demo's reference is there: compare, as was asked."""
+    def _on_chosen_opened(self, facts: ShownCheckpoint) -> None:
+        """The reference is there: compare, as was asked."""
         self._on_reference_opened(facts)
         self._ask()
 
-    def _offer_others(self) -> None:
+    def _offer_others(self, *_: object) -> None:
         session = self._session
         others: list[tuple[str, str]] = []
         roles: tuple[tuple[Role, ShownCheckpoint | None], ...] = (
@@ -149,12 +150,12 @@ class PairPage(AskingPage):
         for role, facts in roles:
             if facts is not None and role != session.role:
                 others.append((role, _ROLE_TITLES[role]))
-        twin = _twin_of(session.checkpoint)
-        if twin and (session.reference is None or session.reference.path != twin):
-            others.append((_TWIN, "Reference: the demo's clean twin"))
-        if session.reference is not None:
-            name = plain(Path(session.reference.path).name, 60)
-            others.append(("reference", f"Reference: {name}"))
+        opened, chosen = session.reference, _chosen(session)
+        if chosen and (opened is None or opened.path != chosen):
+            is_twin = chosen == _twin_of(session.checkpoint)
+            others.append((_CHOSEN, _title("the demo's clean twin" if is_twin else chosen)))
+        if opened is not None:
+            others.append(("reference", _title(opened.path)))
         self.set_others(tuple(others))
 
     def _forget(self) -> None:
@@ -192,7 +193,7 @@ class PairPage(AskingPage):
 
     def set_others(self, others: tuple[tuple[str, str], ...]) -> None:
         """Offer checkpoints to compare with: role and title of each."""
-        none = (("", "No other checkpoint yet: open a reference"),)
+        none = (("", "None yet"),)
         entries = [(role, plain(title, 60)) for role, title in others or none]
         fill(self.other, entries, self.other.currentData())
         self.other.setEnabled(bool(others))
@@ -222,6 +223,15 @@ class PairPage(AskingPage):
         """Show how far the comparison is, 0 to 1; None if nothing is compared."""
         super().set_busy(share)
         self.measure.setEnabled(share is None and self.other.isEnabled())
+
+
+def _title(path: str) -> str:
+    return f"Reference: {plain(Path(path).name, 60)}"
+
+
+def _chosen(session: Session) -> str:
+    """Path of the reference that is not open yet: the scan's, or the demo's clean twin."""
+    return session.scan_reference or _twin_of(session.checkpoint)
 
 
 def _twin_of(facts: ShownCheckpoint | None) -> str:
