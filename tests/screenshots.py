@@ -92,7 +92,8 @@ STORIES = {
         theme-switched: act view.switch_theme
         """,
     "checkpoint": r"""
-        opened: open_poisoned; statistics
+        opened: open_poisoned
+        : tab Tensors; statistics
         : each_tab
         histogram: tab Tensors; tensor visual.conv1.weight; words ^[\d\u2009\u202f]+ values?$
         sorted: sort_tensors

@@ -1,4 +1,4 @@
-"""The cards on the left of the Checkpoint station: what is known of the file, most urgent first."""
+"""The cards of the Checkpoint station: the answer at the left, and what the file is."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Qt
-from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QToolButton, QWidget
+from PySide6.QtGui import QGuiApplication, QResizeEvent
+from PySide6.QtWidgets import QBoxLayout, QFrame, QGridLayout, QScrollArea, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.file_actions import WritingRow
@@ -20,7 +20,7 @@ from cleanclip_gui.checkpoint.verdict_card import VerdictCard
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.widgets.controls import Label, named, show_fitting
-from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.widgets.layout import column, page
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.reading import Inspection
 from ml_core.reading.other_loaders import what_loaders_do
@@ -133,13 +133,45 @@ class NoteCard(QFrame):
 
 
 _LISTED = 12
-_WIDEST = 760  # pixels: lines that are easy to read
+_NARROWEST = 330  # pixels of one of two columns of facts
 _SOURCES = {"metadata": "the file's metadata", "shapes": "deduced from tensor shapes"}
 _SNAPSHOTS = "snapshots"
 
 
+class FactsSheet(QScrollArea):
+    """What the file is and holds, in two columns where there is room; empty cards are left out."""
+
+    def __init__(self) -> None:
+        super().__init__(widgetResizable=True)
+        self.setAccessibleName("Facts of the checkpoint")
+        self.architecture = FactList("Architecture")
+        self.graph = FactList("Graph")
+        self.values = FactList("Values in the file")
+        self.identity = FactList("File")
+        self.container = FactList("Container")
+        self.elsewhere = NoteCard("If another program loads it")
+        parts = (
+            (self.architecture, self.container, self.values),
+            (self.identity, self.graph, self.elsewhere),
+        )
+        self._columns = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        self._columns.setSpacing(theme.SPACE_M)
+        for cards in parts:
+            self._columns.addLayout(column(*cards, None, spacing=theme.SPACE_M), 1)
+        margins = (0, theme.SPACE_M, theme.SPACE_S, 0)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(page(self._columns, None, margins=margins))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """One column where two would be too narrow."""
+        super().resizeEvent(event)
+        wide, ways = self.width() >= theme.px(2 * _NARROWEST), QBoxLayout.Direction
+        self._columns.setDirection(ways.LeftToRight if wide else ways.TopToBottom)
+
+
 class FactsColumn(QScrollArea):
-    """Verdict, what is being written, and cards; a card with nothing to say is left out."""
+    """Verdict, what is being written, and what is known; beside it, :attr:`sheet` has the rest."""
 
     def __init__(
         self, writing: WritingRow, actions: Actions, parent: QWidget | None = None
@@ -150,20 +182,13 @@ class FactsColumn(QScrollArea):
         self.known = NoteCard("What is known about it")
         self.identification = IdentityCard(actions)
         self.notes = FactList("Notes")
-        self.architecture = FactList("Architecture")
-        self.elsewhere = NoteCard("If another program loads it")
         self.opinion = NoteCard("Second opinion")
-        self.identity = FactList("File")
-        self.container = FactList("Container")
-        self.graph = FactList("Graph")
-        self.values = FactList("Values in the file")
+        self.sheet = FactsSheet()
         left = QWidget()
         left.setObjectName("page")
-        left.setMaximumWidth(theme.px(_WIDEST))  # a refused file has the whole page
         column(
-            self.verdict, writing, self.signature, self.known, self.identification, self.notes,
-            self.architecture, self.graph, self.elsewhere, self.opinion, self.identity,
-            self.container, self.values, None,
+            self.verdict, writing, self.signature, self.known, self.notes, self.opinion,
+            self.identification, None,
             of=left, spacing=theme.SPACE_M,
             margins=(theme.SPACE_XS, theme.SPACE_XS, theme.SPACE_S, theme.SPACE_XS),  # for rings
         )  # fmt: skip
@@ -171,7 +196,7 @@ class FactsColumn(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setWidget(left)
-        self.setAccessibleName("Facts of the checkpoint")
+        self.setAccessibleName("What is known of the checkpoint")
         theme.least_width(self, 360)
 
     def begin(self, path: Path) -> None:
@@ -193,12 +218,14 @@ class FactsColumn(QScrollArea):
         facts: ShownCheckpoint | None,
     ) -> None:  # fmt: skip
         """Fill the cards with what is known so far."""
+        sheet = self.sheet
         for card in (
-            self.identity, self.architecture, self.notes, self.graph, self.values, self.container,
+            sheet.identity, sheet.architecture, self.notes, sheet.graph, sheet.values,
+            sheet.container,
         ):  # fmt: skip
             card.hide()  # first: rows that come into a visible card show a moment later
             card.clear()
-        self.elsewhere.say("" if inspection is None else _elsewhere(inspection))
+        sheet.elsewhere.say("" if inspection is None else _elsewhere(inspection))
         if facts is not None:
             self._show_model(facts)
         elif assessed is not None:
@@ -212,7 +239,7 @@ class FactsColumn(QScrollArea):
 
     def _show_model(self, facts: ShownCheckpoint) -> None:
         """Show the model that was built from the file."""
-        card = self.architecture
+        card = self.sheet.architecture
         card.add("Model", facts.architecture)
         card.add("Source", _source(facts.architecture_source, facts.inspection))
         card.add("Input", f"{facts.image_size} × {facts.image_size} pixels")
@@ -233,18 +260,19 @@ class FactsColumn(QScrollArea):
         architecture = assessed.architecture
         if architecture is None:
             return
-        self.architecture.add("Model", architecture["name"])
-        self.architecture.add("Source", _source(architecture["source"], assessed.inspection))
+        card = self.sheet.architecture
+        card.add("Model", architecture["name"])
+        card.add("Source", _source(architecture["source"], assessed.inspection))
         for assumption in architecture["assumptions"]:
-            self.architecture.add("Assumed", assumption, role="warning")
+            card.add("Assumed", assumption, role="warning")
         own = int("needs_donor" in architecture or "needs_part" in architecture)
         for note in architecture["notes"][own:]:  # the first is the verdict's
-            self.architecture.add("Also in the file", note)
-        self.architecture.show()
+            card.add("Also in the file", note)
+        card.show()
 
     def _show_identity(self, inspection: Inspection) -> None:
         """Show where the file lies, what it is, and how it was read."""
-        card = self.identity
+        card = self.sheet.identity
         card.add("Path", inspection.path, copy=str(inspection.path))
         origin = hub_origin(inspection.path)
         if origin is not None:
@@ -269,7 +297,7 @@ class FactsColumn(QScrollArea):
         box = inspection.container
         if box is None:
             return
-        card = self.container
+        card = self.sheet.container
         card.add("Kind", box.kind)
         if box.members:
             members = plural(box.members, "file")
@@ -306,20 +334,21 @@ class FactsColumn(QScrollArea):
         if graph is None:
             return
         if assessed is not None and assessed.graph_sentence:
-            self.graph.add("Result", assessed.graph_sentence)
+            self.sheet.graph.add("Result", assessed.graph_sentence)
         for title, names in graph.rows:
             if names:
-                self.graph.add(title, _listed(names))
-        self.graph.show()
+                self.sheet.graph.add(title, _listed(names))
+        self.sheet.graph.show()
 
     def _show_values(self, inspection: Inspection) -> None:
         """Show what the file says of itself: epoch, name, options."""
+        card = self.sheet.values
         for name, value in list(inspection.facts.items())[:_LISTED]:
-            self.values.add(plain(name, 60), plain(value, 200))
+            card.add(plain(name, 60), plain(value, 200))
         if len(inspection.facts) > _LISTED:
             left = count_text(len(inspection.facts) - _LISTED)
-            self.values.add("", f"and {left} more, under Metadata")
-        self.values.setVisible(bool(inspection.facts))
+            card.add("", f"and {left} more, under Metadata")
+        card.setVisible(bool(inspection.facts))
 
 
 def hub_origin(path: Path) -> tuple[str, str] | None:

@@ -50,7 +50,7 @@ from cleanclip_gui.session.records import JobState, RunProgress
 from cleanclip_gui.station import AtWork, Context, Page, Station
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import bind, push_button, text_field
-from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, holds_checkpoints, is_checkpoint
 from cleanclip_gui.widgets.picture_grid import PictureCell
 from cleanclip_gui.widgets.prompts import failing
@@ -136,7 +136,7 @@ def _assess(inspection: Inspection) -> Assessed:
 
 
 _LOG = logging.getLogger(__name__)
-_KEYS, _COMPARISON = 1, 5
+_KEYS, _NAMES, _COMPARISON = 2, 3, 6
 FACTS, EXAMINATION, TABLE = range(3)
 _TOOLS = "&Tools"  # a menu in File
 _EXAMINED = "examination"  # the kind of the results in the settings
@@ -208,6 +208,7 @@ class CheckpointStation(Page):
         self.metadata = text_field("Metadata and values")
         self.comparison = ComparisonView()
         self.tabs = QTabWidget(documentMode=True)
+        self.tabs.addTab(self.facts.sheet, "Facts")
         self.tabs.addTab(self.tensors, "Tensors")
         self.tabs.addTab(self.keys, "Keys")
         self.tabs.addTab(self.names, "Names")
@@ -236,11 +237,16 @@ class CheckpointStation(Page):
         self.many.minutes.setValue(self._settings.part(_MINUTES, TypeAdapter(int), 0))
         self.pages.addWidget(self.many)
         self.back = bind(push_button(icon="back"), context.actions["view.table"], text=True)
+        self.answer_again = bind(
+            push_button(icon="back"), context.actions["view.examination"], text=True
+        )
         column(
-            (self.back, Qt.AlignmentFlag.AlignLeft), (self.pages, 1),
+            row(self.back, self.answer_again, None, spacing=theme.SPACE_S), (self.pages, 1),
             of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,
         )  # fmt: skip
+        self.answer_again.hide()
         self.back.hide()
+        self.shell.commands_changed.connect(self._show_ways_back)
         self.verdict.cancel_clicked.connect(self.cancel)
         self.examination.step_clicked.connect(self._on_step_clicked)
         self.examination.advice_clicked.connect(self._on_advice_clicked)
@@ -259,7 +265,7 @@ class CheckpointStation(Page):
         self.many.minutes.valueChanged.connect(
             lambda n: self._settings.update(**{_MINUTES: round(n)})
         )
-        self.pages.currentChanged.connect(self._on_page_changed)
+        self.pages.currentChanged.connect(self._show_ways_back)
         self.shell.closing.connect(self._cancel_examinations)
         self.shell.demo_opening.connect(self._on_demo_opening)
         self._session.events.answer.connect(self._show_answer)
@@ -307,6 +313,12 @@ class CheckpointStation(Page):
                 "view.table", "Back to the tab&le", "&View", self.show_table,
                 "Show the table of many checkpoints again.", "back", "Alt+Up", 1,
                 lambda: bool(self.many.paths), needs="Choose several checkpoints, or a folder.",
+                submenu=INSIDE,
+            ),
+            Command(
+                "view.examination", "Back to the e&xamination", "&View", self._show_page,
+                "Show the answer of the examination again.", "back", "", 1,
+                lambda: self.examined is not None, needs="Examine the checkpoint first.",
                 submenu=INSIDE,
             ),
             Command(
@@ -432,8 +444,10 @@ class CheckpointStation(Page):
         self.shell.state_changed.emit()
         self.shell.commands_changed.emit()
 
-    def _on_page_changed(self, page: int) -> None:
+    def _show_ways_back(self, *_: object) -> None:
+        page = self.pages.currentIndex()
         self.back.setVisible(page != TABLE and bool(self.many.paths))
+        self.answer_again.setVisible(page == FACTS and self.examined is not None)
 
     def state(self) -> dict[str, object]:
         """The files and folders of the table."""
@@ -1075,6 +1089,7 @@ class CheckpointStation(Page):
         self.code.set_code(() if inspection is None else inspection.embedded_code)
         self.metadata.setPlainText("" if inspection is None else metadata_text(inspection))
         shown = inspection is not None and (
+            True,
             bool(inspection.tensors),
             False,  # until they were compared with an architecture
             any(inspection.globals.values()),
@@ -1085,8 +1100,8 @@ class CheckpointStation(Page):
         for number, there in enumerate(shown or ()):
             self._show_tab(number, there)
         if inspection is not None:
-            self._choose_tab(self.tabs.currentIndex())
-        self.right.setVisible(inspection is None or any(shown or ()))
+            calls = inspection.refused and any(inspection.globals.values())
+            self._choose_tab(_NAMES if calls else self.tabs.currentIndex())
         self.right.setCurrentIndex(int(inspection is None))
 
     def _show_tab(self, number: int, there: bool) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton
 
+from cleanclip_gui.checkpoint.station import _NAMES
 from cleanclip_gui.checkpoint.tensor_model import TensorModel, columns_of
 from cleanclip_gui.session.records import JobState, RunState
 from cleanclip_gui.session.settings import PastResult
@@ -43,9 +44,9 @@ def test_the_card_is_there_at_once_then_verdict_facts_and_statistics(panel, qtbo
     row, nan_row = ([model.index(row, column).data() for column in range(11)] for row in (0, 1))
     assert row == ["a", "1 × 2", "F32", "-4", "2", "-1", "3", "0", "0", "", "8"]
     assert nan_row[7:9] == ["1 / 0", "1"]
-    assert "nothing in it to run" in panel.facts.elsewhere.text.text()
-    assert not panel.tabs.isTabVisible(2)
-    buttons = panel.facts.identity.findChildren(QToolButton)
+    assert "nothing in it to run" in panel.facts.sheet.elsewhere.text.text()
+    assert not panel.tabs.isTabVisible(_NAMES)
+    buttons = panel.facts.sheet.identity.findChildren(QToolButton)
     next(b for b in buttons if b.accessibleName() == "Copy SHA-256").click()
     assert QApplication.clipboard().text() == panel.inspection.sha256
 
@@ -135,7 +136,7 @@ def test_refused_pickles_are_never_opened_and_show_their_names(panel, qtbot, tmp
         if name == "model":
             panel.open(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
             qtbot.waitUntil(lambda: panel.tensors.complete, timeout=10_000)
-            assert panel.tensors.isVisible()
+            assert panel.facts.sheet.isVisible()
             panel.session.checkpoint = None
             continue
         path = tmp_path / f"{name}.pt"
@@ -145,7 +146,7 @@ def test_refused_pickles_are_never_opened_and_show_their_names(panel, qtbot, tmp
         assert panel.verdict.property("tone") == "danger"
         assert panel.verdict.verdict.text() == "Refused: dangerous"
         assert panel.session.checkpoint is None
-        assert [n for n in range(6) if panel.tabs.isTabVisible(n)] == [2]
+        assert [n for n in range(7) if panel.tabs.isTabVisible(n)] == [0, _NAMES]
         assert panel.names.isVisible()
         assert panel.names.tree.topLevelItem(0).child(0).text(0) == "os.system"
     qtbot.waitUntil(lambda: "picklescan" in panel.facts.opinion.text.text(), timeout=20_000)
@@ -235,8 +236,8 @@ def test_an_onnx_model_shows_its_graph(panel, qtbot, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(small_onnx())
     panel.open(path)
-    qtbot.waitUntil(panel.facts.graph.isVisible, timeout=10_000)
-    shown = labels(panel.facts.graph)
+    qtbot.waitUntil(panel.facts.sheet.graph.isVisible, timeout=10_000)
+    shown = labels(panel.facts.sheet.graph)
     assert any(text.endswith("operators of ai.onnx 17") for text in shown)
     assert any("MatMul 1" in text and "If 1" in text for text in shown)
     assert "own:f" in shown

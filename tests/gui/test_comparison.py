@@ -9,6 +9,7 @@ from PySide6.QtTest import QTest
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.comparison import ComparisonView, HeatStrip
+from cleanclip_gui.checkpoint.station import _COMPARISON
 from cleanclip_gui.widgets.text import change_text
 from ml_core.checkpoints.compare import TensorChange
 from tests.gui.shell_fakes import write_safetensors
@@ -90,7 +91,7 @@ def compare(panel, path):
 
 
 def test_another_checkpoint_is_compared_in_its_own_tab(panel, qtbot, tmp_path):
-    assert not panel.tabs.isTabVisible(5)
+    assert not panel.tabs.isTabVisible(_COMPARISON)
     compare(panel, tmp_path / "b.safetensors")
     assert panel.tabs.currentWidget() is panel.comparison
     view = panel.comparison
@@ -103,8 +104,8 @@ def test_another_checkpoint_is_compared_in_its_own_tab(panel, qtbot, tmp_path):
     assert not view.busy.isVisible()
     panel.open(tmp_path / "b.safetensors")
     qtbot.waitUntil(lambda: panel.tensors.complete, timeout=WAIT)
-    assert not panel.tabs.isTabVisible(5)
-    assert panel.tabs.currentIndex() != 4
+    assert not panel.tabs.isTabVisible(_COMPARISON)
+    assert panel.tabs.currentIndex() != _COMPARISON
 
 
 def test_a_refused_file_is_not_compared(panel, qtbot, tmp_path):

@@ -130,7 +130,10 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
     view.facts.click()
     assert panel.pages.currentIndex() == FACTS
     panel.verdict.next.click()
-    assert panel.pages.currentIndex() == EXAMINATION
+    assert (panel.pages.currentIndex(), panel.answer_again.isVisible()) == (EXAMINATION, False)
+    view.facts.click()
+    panel.answer_again.click()
+    assert (panel.pages.currentIndex(), panel.answer_again.isVisible()) == (EXAMINATION, False)
     assert not panel.examining.is_running
 
     pair = np.zeros((2, 8, 8, 3), np.uint8)
@@ -139,7 +142,7 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
         panel.shell.open("stamped", str(folder / scan), cells)
         assert view.pictures.isVisible() == shown
     panel.open(write_safetensors(tmp_path / "other.safetensors", {"a": [1.0]}))
-    assert panel.pages.currentIndex() == FACTS
+    assert (panel.pages.currentIndex(), panel.answer_again.isVisible()) == (FACTS, False)
     opened(qtbot, panel, poisoned)
     assert panel.pages.currentIndex() == EXAMINATION
     assert view.headline.text() == record.headline
