@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 
 # Packages of the stations, in the order of the rail; ``make`` of their ``station.py`` builds one.
 # The program runs without one whose folder is not there.
-STATIONS = (
-    "checkpoint",
-    "studio",
-    "scan",
-    "clean",
-    "report",
-)
+STATIONS = ("checkpoint", "studio", "scan", "clean", "report")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -196,9 +190,7 @@ def _start_talk(window: MainWindow, talk: Talk, options: argparse.Namespace) -> 
 
 
 def make_window(
-    context: Context,
-    bridge: LogBridge | None = None,
-    between: Callable[[], object] = lambda: None,
+    context: Context, bridge: LogBridge | None = None, between: Callable[[], object] = lambda: None
 ) -> MainWindow:
     """The window with its stations, not shown yet; imports Qt.
 

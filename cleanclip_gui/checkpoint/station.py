@@ -1053,10 +1053,8 @@ class CheckpointStation(Page):
         def work(control: tasks.TaskControl) -> str:
             return ask_picklescan(target, control.cancelled)
 
-        self._asking = tasks.run(work, self.facts.opinion.say, self._on_opinion_failed)
-
-    def _on_opinion_failed(self, error: InputError) -> None:
-        self.facts.opinion.say(error.sentence)
+        say = self.facts.opinion.say
+        self._asking = tasks.run(work, say, lambda error: say(error.sentence))
 
     def _can_compare(self) -> bool:
         return self.inspection is not None and not self.inspection.refused

@@ -17,13 +17,7 @@ from PySide6.QtCore import (
     QTimer,
     Signal,
 )
-from PySide6.QtGui import (
-    QGuiApplication,
-    QPainter,
-    QPaintEvent,
-    QPalette,
-    QPen,
-)
+from PySide6.QtGui import QGuiApplication, QPainter, QPaintEvent, QPalette, QPen
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -45,7 +39,7 @@ from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.painted import Painted
 from cleanclip_gui.widgets.rows_table import FilledTable, Index, show_rows
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
-from ml_core.reading import InputError, Inspection, TensorInfo
+from ml_core.reading import Inspection, TensorInfo
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.examine import set_aside
 
@@ -245,14 +239,13 @@ class TensorTable(QWidget):
                 lines.append("\t".join(cells))
             return "\n".join(lines)
 
-        self._copying = tasks.run(work, self._on_copied, self._on_copying_failed)
+        self._copying = tasks.run(
+            work, self._on_copied, lambda error: self.count.setText(error.sentence)
+        )
 
     def _on_copied(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)
         self.count.setText(f"{plural(text.count(chr(10)), 'row')} copied")
-
-    def _on_copying_failed(self, error: InputError) -> None:
-        self.count.setText(error.sentence)
 
     def _on_filter_changed(self, text: str) -> None:
         self.model.set_filter(text)
@@ -350,8 +343,6 @@ class TensorPage(QWidget):
             yield from tensor_histogram(inspection, info, cancelled=control.cancelled)
 
         self._reading["histogram"] = tasks.run(
-            work, self.histogram.show_counts, self._on_counting_failed, slot="histogram"
-        )
-
-    def _on_counting_failed(self, error: InputError) -> None:
-        self.histogram.show_problem(error.sentence)
+            work, self.histogram.show_counts,
+            lambda error: self.histogram.show_problem(error.sentence), slot="histogram",
+        )  # fmt: skip

@@ -128,7 +128,8 @@ class VerdictCard(QFrame):
     def show_assessment(self, judged: Judged) -> None:
         """Say that the same file can be read, and that its weights may still hide something."""
         self._set_look(*LOOKS[judged.verdict])
-        reason = _caution(judged) or _NOT_RULED_OUT
+        cautions = judged.reasons if judged.verdict == "caution" else ()
+        reason = next(iter(cautions), _NOT_RULED_OUT)
         self._set_texts(self._name, _headline(judged), reason, "Loading the model…")
         self._read_as = judged.verdict
         self.offer("file.examine")
@@ -236,8 +237,3 @@ def _headline(judged: Judged) -> str:
     if judged.verdict == "loads":
         return _READABLE
     return verdict_words(judged.verdict, judged.reason_code)
-
-
-def _caution(judged: Judged) -> str:
-    """The first reason of a caution."""
-    return judged.reasons[0] if judged.reasons and judged.verdict == "caution" else ""

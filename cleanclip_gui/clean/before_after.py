@@ -260,7 +260,8 @@ class BeforeAfter(QFrame):
         rows = rows_of(result)
         self._spare, self._titles, self._figures, self._changes = [], [], [], []
         for at, row in enumerate(rows, 1):
-            self._titles.append(title := _title(row))
+            role = "heading" if row.headline else "caption" if row.quiet else "subtle"
+            self._titles.append(title := Label(row.title, role))
             grid.addWidget(title, at, 0)
             sides = ((1, row.before, row.before_interval), (4, row.after, row.after_interval))
             for column, rate, interval in sides:
@@ -334,11 +335,6 @@ def facts(result: Mapping[str, Any]) -> str:
         parts.append(f"{result['device']}, {result.get('precision', 'fp32')}")
     line = " · ".join(parts) + ". Ranges, where shown, are 95 % intervals."
     return "\n".join([line, *(plain(note, 400) for note in result.get("notes") or ())])
-
-
-def _title(row: BeforeAfterRow) -> Label:
-    """Return a row's name."""
-    return Label(row.title, "heading" if row.headline else "caption" if row.quiet else "subtle")
 
 
 def _figure(rate: float | None, row: BeforeAfterRow) -> Label:

@@ -536,8 +536,9 @@ class CleaningRun(QObject):
         if run.chain is not None and run.is_chain:
             folder = run.chain.round_folder
         self._reading = tasks.run(
-            lambda _: run_metrics(folder), self._on_metrics_read, self._on_read_failed
-        )
+            lambda _: run_metrics(folder), self._on_metrics_read,
+            lambda error: self.failed.emit(error.titled("Could not open the run")),
+        )  # fmt: skip
 
     def _stop_reading(self) -> None:
         self._meanwhile = []
@@ -550,9 +551,6 @@ class CleaningRun(QObject):
         new = (metric for metric in since if (metric.step, "loss" in metric.values) not in known)
         for metric in (*metrics, *new):
             self.measured.emit(metric)
-
-    def _on_read_failed(self, error: InputError) -> None:
-        self.failed.emit(error.titled("Could not open the run"))
 
     def _note_launch(self, mode: Mode) -> None:
         """Note that a process was started."""

@@ -18,14 +18,7 @@ from cleanclip_gui.inference.questions import Failed, LoadImages
 from cleanclip_gui.session import ImagesState
 from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.ticket import Ticket, TicketProgress
-from cleanclip_gui.widgets.controls import (
-    BusyRow,
-    Label,
-    bind,
-    chip,
-    push_button,
-    text_field,
-)
+from cleanclip_gui.widgets.controls import BusyRow, Label, bind, chip, push_button, text_field
 from cleanclip_gui.widgets.dialog_frame import ClosingDialog, frame, primary_button, resize_within
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, plain, plural

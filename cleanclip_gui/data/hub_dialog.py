@@ -11,7 +11,6 @@ from cleanclip_gui.ticket import Ticket, TicketProgress
 from cleanclip_gui.widgets.controls import BusyRow, Label, Note, named
 from cleanclip_gui.widgets.dialog_frame import ClosingDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.text import bytes_text, plain
-from ml_core.reading import InputError
 
 _LEAD = (
     "Config and weights are downloaded into your Hugging Face cache; files already there are not "
@@ -85,8 +84,9 @@ class HubDialog(ClosingDialog):
         self.busy.show_share(None)
         self._say("Asking the Hub…")
         self._ticket = tasks.run(
-            work, self._on_fetched, self._on_failed, on_progress=self._on_progress
-        )
+            work, self._on_fetched, lambda error: self._end(error.sentence, error=True),
+            on_progress=self._on_progress,
+        )  # fmt: skip
 
     def cancel(self) -> None:
         """Let it go; what has arrived stays in the cache and is not fetched again."""
@@ -101,9 +101,6 @@ class HubDialog(ClosingDialog):
     def _on_fetched(self, path: str) -> None:
         self.accept()
         self.fetched.emit(path)
-
-    def _on_failed(self, error: InputError) -> None:
-        self._end(error.sentence, error=True)
 
     def _on_progress(self, progress: TicketProgress) -> None:
         """Bytes that arrived, of how many; 0 if that is unknown."""

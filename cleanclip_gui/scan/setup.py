@@ -74,11 +74,7 @@ class ScanReference(QWidget):
 
     changed = Signal()
 
-    def __init__(
-        self,
-        prompts: Prompts,
-        new_dialog: Callable[..., HubDialog] = HubDialog,
-    ) -> None:
+    def __init__(self, prompts: Prompts, new_dialog: Callable[..., HubDialog] = HubDialog) -> None:
         super().__init__()
         self._prompts, self._new_dialog = prompts, new_dialog
         self._paths = {TWIN: "", STUDIO: "", CLEAN: "", PARENT: ""}

@@ -160,6 +160,9 @@ def make(context: Context) -> Station:
     return StudioStation(context)
 
 
+_NATIVE = QKeySequence.SequenceFormat.NativeText
+
+
 class StudioStation(Page):
     """Gallery on the left, canvas and pages in the middle, numbers on the right.
 
@@ -535,7 +538,7 @@ class StudioStation(Page):
         for name, verb, text in (("edit.undo", "Undo", undo), ("edit.redo", "Redo", redo)):
             action = self._actions[name]
             named = f"{verb} {text[:1].lower()}{text[1:]}" if text else verb
-            action.setToolTip(tip(f"{named} ({_key(action.shortcut())})"))
+            action.setToolTip(tip(f"{named} ({action.shortcut().toString(_NATIVE)})"))
         self._actions.refresh_soon()
 
     def _toggle_scope(self) -> None:
@@ -734,7 +737,7 @@ class StudioStation(Page):
         self._inference.ask(
             Thumbnails(indices, size, trigger, self.session.role),
             partial(self._on_thumbnails_ready, shown),
-            self._on_thumbnails_failed,
+            lambda _: self.gallery.model.forget_request(),
         )
 
     def _on_thumbnails_ready(self, trigger: str, result: ThumbnailsReady) -> None:
@@ -747,9 +750,6 @@ class StudioStation(Page):
     def _on_trigger_rests(self) -> None:
         trigger = self.session.trigger
         self.gallery.set_trigger("" if trigger is None else trigger.digest)
-
-    def _on_thumbnails_failed(self, _: Failed) -> None:
-        self.gallery.model.forget_request()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """A stroke does not survive a change of station."""
@@ -772,7 +772,3 @@ def with_key(text: str, key: str) -> str:
     at = text.lower().find(key.lower())
     at = text.find("p") if at < 0 else at
     return f"{text[:at]}&{text[at:]}"
-
-
-def _key(keys: QKeySequence) -> str:
-    return keys.toString(QKeySequence.SequenceFormat.NativeText)

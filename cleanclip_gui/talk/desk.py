@@ -133,7 +133,7 @@ class Reset(QObject):
         self._at_work, self._open_demo = at_work, open_demo
         self._awaits_end = False
         self._soon = QTimer(self, singleShot=True, interval=0)
-        self._soon.timeout.connect(self._forget_ended)
+        self._soon.timeout.connect(self._shell.demo_opening)  # it forgets jobs that ended
         for signal in (self._session.events.run, self._session.events.jobs):
             signal.connect(self._on_session_change)
 
@@ -164,10 +164,6 @@ class Reset(QObject):
         if self._awaits_end and not self._is_at_work():
             self._awaits_end = False
             self._soon.start()  # all hear of the end first
-
-    def _forget_ended(self) -> None:
-        """Show nothing of a job that was cancelled for the reset."""
-        self._shell.demo_opening.emit()
 
 
 _MENU = "Tal&k"

@@ -7,13 +7,7 @@ from functools import partial
 from typing import Any, cast
 
 from PySide6.QtCore import QSignalBlocker, Qt
-from PySide6.QtWidgets import (
-    QApplication,
-    QCheckBox,
-    QComboBox,
-    QSpinBox,
-    QWidget,
-)
+from PySide6.QtWidgets import QApplication, QCheckBox, QComboBox, QSpinBox, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.jobs import tasks
@@ -34,7 +28,6 @@ from cleanclip_gui.widgets.prompts import show_on_desktop
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural, tip
 from ml_core.cache import Freed, cache_bytes, clear_cache
 from ml_core.paths import cache_dir, data_dir
-from ml_core.reading import InputError
 
 _THEMES = (
     ("system", "As the desktop"), ("light", "Light"), ("dark", "Dark"),
@@ -190,16 +183,13 @@ class PreferencesDialog(theme.Themed, ClosingDialog):
         self.note.setText("")
         self.busy.show()
         self.clear.setEnabled(False)
-        self._ticket = tasks.run(work, self._on_cleared, self._on_failed)
+        self._ticket = tasks.run(work, self._on_cleared, lambda error: self._end(error.sentence))
 
     def _on_cleared(self, freed: Freed) -> None:
         words = f"{bytes_text(freed.bytes)} were freed, {plural(freed.files, 'file')}."
         if freed.left:
             words += f" {plural(freed.left, 'file')} in use stayed."
         self._end(words)
-
-    def _on_failed(self, error: InputError) -> None:
-        self._end(error.sentence)
 
     def _on_cancel(self) -> None:
         self._ticket.cancel()
