@@ -112,7 +112,7 @@ STORIES = {
         welcome-again: act view.welcome
         """,
     "examination": r"""
-        : open_poisoned; statistics
+        : open_poisoned
         running works: examine; press Examine; words ^Measuring on; pause 300
         cancelled: press Cancel; words was cancelled
         found: examine found; press Go on; words ^Backdoor-like
@@ -282,7 +282,7 @@ STORIES = {
         menu: menu Session
         """,
     "tour": r"""
-        open: act file.demo; words 1 of 7; enabled Next; words ^Loaded on; statistics
+        open: act file.demo; words 1 of 7; enabled Next; words ^Loaded on
         search: press Next; words 2 of 7
         searching works: press Examine; words ^Examining
         searched: words Backdoor-like
@@ -294,7 +294,7 @@ STORIES = {
         ended: press End tour
         """,
     "talk": r"""
-        title: act talk.present_here; statistics; enabled Begin
+        title: act talk.present_here; enabled Begin
         open: press Begin; enabled Next
         search: press Next; words 2 of 7
         searching works: press Examine; patches; pause 3000
