@@ -158,10 +158,9 @@ class FactsSheet(QScrollArea):
         self._columns.setSpacing(theme.SPACE_M)
         for cards in parts:
             self._columns.addLayout(column(*cards, None, spacing=theme.SPACE_M), 1)
-        margins = (0, theme.SPACE_M, theme.SPACE_S, 0)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setWidget(page(self._columns, None, margins=margins))
+        self.setWidget(page(self._columns, None, margins=(0, theme.SPACE_M, theme.SPACE_S, 0)))
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """One column where two would be too narrow."""
