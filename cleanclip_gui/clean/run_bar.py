@@ -93,7 +93,7 @@ class RunBar(QFrame):
         if chain is not None and chain.place:
             words = f"{chain.place}: {words}"
             if words.endswith("left") and chain.may_go_on:
-                words += " if one round is enough"
+                words += " if no further round follows"
         self.details.setText(words)
         unit = {"train": "examples", "texts": "texts"}.get(progress.stage, "images")
         rate = None if self._run.begins_again else progress.rate  # a scan counts other things

@@ -80,7 +80,7 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
         )  # fmt: skip
     if not any(part.kind == "scan" for part in chosen):
         yield Missing("A scan for hidden triggers.", "Scan", "scan.start")
-    live = is_live(session.run)
+    live = session.run is not None and is_live(session.run)
     if not runs:
         yield Missing(
             "A cleaned checkpoint: a run is going on." if live else "A cleaned checkpoint.",
@@ -89,7 +89,7 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
     scanned = {part.cleaned for part in chosen if part.kind == "scan"}
     for run in runs:
         named = f" ({run.title}, {run.when})" if len(runs) > 1 else ""
-        if live and len(run.proofs) < len(_PROOFS):
+        if live and not session.run.output_dir and len(run.proofs) < len(_PROOFS):
             yield Missing("Proofs: a run is going on.", "Go to Clean", "view.clean")
             continue
         if run.has_cleaned and run.cleaned not in scanned:

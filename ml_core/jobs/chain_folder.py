@@ -75,7 +75,9 @@ class Chain:
         ended = [s for s in self.steps if s.kind == "scan" and s.status == "finished"]
         with suppress(InputError):  # its file is gone
             scan = read_scan(self.folder / ended[-1].folder / SCAN_FILE) if ended else None
-        return () if step is None else chain_plans(self.spec, step, scan, facts)
+        with suppress(InputError):  # pictures or settings of the scan are gone
+            return () if step is None else chain_plans(self.spec, step, scan, facts)
+        return ()
 
     @property
     def round_folder(self) -> Path:

@@ -151,7 +151,7 @@ def test_the_steps_while_they_run(qtbot, panel, session):
     runner.play([Progress("patches", 4, 6)])
     words = panel.run_bar.details.text()
     assert words.startswith("Step 1 of at least 5: Patches · 4 of 6 · ")
-    assert words.endswith(" left if one round is enough")
+    assert words.endswith(" left if no further round follows")
     share, left = session.run_progress.fraction, session.run_progress.seconds_left
     assert 0 < share < 0.5  # of the whole chain
     assert left > 0
