@@ -581,6 +581,8 @@ class CleaningRun(QObject):
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
+            if self.step and self.step.kind == "clean" and (event.stage, event.done) == ("open", 1):
+                self.task.overall.expect(*self.chain.plans())  # now that its job is on disk
             fraction, left = self.task.fraction, self.task.seconds_left
             self._session.run_progress = RunProgress(event.stage, fraction, left)
             self.progressed.emit(event)

@@ -17,7 +17,7 @@ from ml_core.jobs.chain import stopped_by_hand
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.overall import Plan, chain_plans
 from ml_core.jobs.scan import SCAN_FILE
-from ml_core.jobs.specs import RESULT_FILE, read_spec_file
+from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, read_spec, read_spec_file
 from ml_core.reading.errors import InputError
 
 CHAIN_SPEC = "auto-spec.json"  # not the name of a single run's job
@@ -71,12 +71,14 @@ class Chain:
 
         ``facts`` are those of the Finding ``scan`` of a scan at work.
         """
-        step, scan = self.running, None
+        step, scan, job = self.running, None, None
         ended = [s for s in self.steps if s.kind == "scan" and s.status == "finished"]
         with suppress(InputError):  # its file is gone
             scan = read_scan(self.folder / ended[-1].folder / SCAN_FILE) if ended else None
+        with suppress(InputError):  # it is not written yet
+            job = read_spec(self.folder / step.folder / SPEC_FILE) if step else None
         with suppress(InputError):  # pictures or settings of the scan are gone
-            return () if step is None else chain_plans(self.spec, step, scan, facts)
+            return () if step is None else chain_plans(self.spec, step, scan, facts, job)
         return ()
 
     @property

@@ -153,6 +153,7 @@ class Overall:
 
     def begin_job(self, *plans: Plan) -> None:
         """The next job of a chain begins: ``plans`` are of it and of those that follow it."""
+        self._leave(0)
         self._job += 1
         self.expect(*plans)
 
@@ -196,7 +197,8 @@ class Overall:
         if place == self._current and progress.total > 0:
             if seen.moved is not None and progress.total > seen.part.items:  # there is more to do
                 known = seen.part.items / progress.total
-                seen.share, seen.at = seen.share * known, seen.at * known
+                seen.first, seen.at = seen.first * known, seen.at * known
+                seen.share *= known
             seen.part = replace(seen.part, items=progress.total)
             if seen.moved is None and share > seen.first:
                 seen.moved, seen.at = now, share
@@ -211,7 +213,8 @@ class Overall:
         if self._current < 0 or any(seen.part.stage == stage for seen in self._seen):
             return False
         present, *after = self._seen[self._current : self._current + 2]
-        return 0 < present.share < 1 or any(seen.part.inside for seen in (present, *after))
+        half_done = present.left is None and 0 < present.share < 1
+        return half_done or any(seen.part.inside for seen in (present, *after))
 
     def _place(self, stage: str) -> int:
         """Where a stage stands; one that nobody planned comes after the present one."""
@@ -226,12 +229,16 @@ class Overall:
         if seen.part.inside and place == self._current + 1:
             self._seen[self._current].away = now
         else:
-            for before in self._seen[max(self._current - 1, 0) : self._current + 1]:
-                before.left, before.away = before.left or before.away or now, None
+            self._leave(max(self._current - 1, 0))
         self._current = place
         # A stage that begins in its middle goes on from an earlier session.
-        first = share if share < 1 else 0.0
-        self._seen[place] = _Seen(seen.part, entered=now, first=first, share=share)
+        self._seen[place] = _Seen(seen.part, entered=now, first=share, share=share)
+
+    def _leave(self, place: int) -> None:
+        """The stages from ``place`` to the present one are over."""
+        for seen in self._seen[place : self._current + 1]:
+            if seen.entered is not None:
+                seen.left, seen.away = seen.left or seen.away or self._now(), None
 
     def _return(self, place: int, now: float) -> None:
         """Go on with a stage after the one inside it."""
@@ -257,8 +264,9 @@ class Overall:
                 continue
             pace = self._pace(seen, now)
             if seen.left is not None:
-                spent += seen.left - seen.entered
-                work += part.work * part.items * (1 - seen.first)
+                if seen.moved is not None:  # it may have ended early, or been done before
+                    spent += seen.left - seen.entered
+                    work += part.work * part.items * (seen.share - seen.first)
             elif pace is not None:
                 spent += pace
                 work += part.work * part.items
@@ -294,7 +302,7 @@ class Overall:
                 left = max(expected * (1 - seen.share) - spent, 0.0)
             else:
                 return None
-        return (spent + left) / (1 - seen.first), left
+        return (spent + left) / (1 - seen.first or 1.0), left
 
     def _share_done(self, now: float) -> float:
         """The share of all stages that is done, each weighted by its seconds."""
@@ -434,7 +442,11 @@ def planned_scan(spec: ScanSpec, facts: Mapping[str, Any]) -> Plan:
 
 
 def chain_plans(
-    chain: AutoSpec, step: AutoStep, scan: Scan | None, facts: Mapping[str, Any] | None = None
+    chain: AutoSpec,
+    step: AutoStep,
+    scan: Scan | None,
+    facts: Mapping[str, Any] | None = None,
+    job: CleanSpec | None = None,
 ) -> tuple[Plan, ...]:
     """The plans of a step of a chain and of those after it, if one round is enough from here.
 
@@ -444,6 +456,8 @@ def chain_plans(
         The newest that has ended, by which the others are estimated.
     facts
         Those of the Finding ``scan`` of the one at work.
+    job
+        The cleaning at work, once it is on disk; before, it is taken for a first round.
     """
     asked = scan_of(chain)
     unit = None if scan is None else scan_unit(asked, scan)
@@ -452,7 +466,7 @@ def chain_plans(
         again = planned_scan(asked, facts)
     recipe = first_recipe(chain.base.pairs is not None, UNKNOWN, chain.preset)
     cleaning, *proofs = _round_plans(chain, recipe)
-    plans = (again, cleaning, again, *proofs)
+    plans = (again, cleaning if job is None else cleaning_plan(job), again, *proofs)
     here = {"clean": 1, "scan": 2 * bool(step.round), "rebound": 3, "holdouts": 4}[step.kind]
     return tuple(replace(plan, unit=unit) for plan in plans[here:])
 

@@ -18,7 +18,7 @@ from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.proofs import REBOUND_FILE
 from ml_core.jobs.scan import SCAN_SPEC, ScanSpec
-from ml_core.jobs.specs import RESULT_FILE, read_spec_file, write_spec_file
+from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, read_spec_file, write_spec, write_spec_file
 from ml_core.reading.errors import InputError
 from tests.gui.chains import CAME_TO, SENTENCES, STEPS, ended, events, keep, told
 from tests.gui.factories import facts, images
@@ -168,6 +168,16 @@ def test_the_steps_while_they_run(qtbot, panel, session):
     qtbot.waitUntil(lambda: not panel.run.is_reading)  # what the round measured before a break
     assert panel.charts.rates.series("asr_excl").point(0) == (0, 0.98)
     assert panel.charts.isVisible()
+    runner.play([Progress("open", 0, 1)])
+    guessed = session.run_progress.seconds_left
+    job = asked(runner).base
+    longer = job.recipe.changed(epochs=100 * job.recipe.epochs)
+    write_spec(
+        job.model_copy(update={"recipe": longer}),
+        runner.spec_path.parent / STEPS[1].folder / SPEC_FILE,
+    )
+    runner.play([Progress("open", 1, 1)])
+    assert session.run_progress.seconds_left > 5 * guessed  # this is what the round trains
     bar, train = panel.run_bar, Progress("train", 30, 240)
     runner.play([train])
     assert bar.bar.value() / bar.bar.maximum() > share

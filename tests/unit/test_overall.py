@@ -145,6 +145,21 @@ def test_a_round_is_estimated_by_the_time_of_the_scan_before_it(slower):
         assert round_seconds(chain, recipe, asked, untold) is None
 
 
+def test_a_stage_that_ended_early_counts_for_what_it_did():
+    plan = Plan((PlannedStage("train", work=1.0, items=100, trains=True),))
+    job = Job(plan)
+    job.tell("train", 0, 100)
+    job.tell("train", 10, 100, 20)  # then it failed
+    job.overall.begin_job(plan)
+    assert job.overall.seconds_left == pytest.approx(200)
+    job.tell("train", 100, 100)  # done in an earlier session
+    job.overall.begin_job(plan)
+    assert job.overall.seconds_left == pytest.approx(200)
+    job.tell("measure", 0, 10)  # nobody planned it, and the training is over: it has its place
+    job.tell("measure", 5, 10, 7)
+    assert job.overall.seconds_left == pytest.approx(207)
+
+
 def test_a_chain_is_one_job_from_its_first_step_to_its_last():
     """The demo on two cores, after its scan: 70 s of cleaning, 27 of scanning, 21 and 19."""
     stages = {"pull": 0.5, "probes": 3.3, "patches": 15.4, "words": 3.3}
@@ -182,4 +197,10 @@ def test_a_chain_is_one_job_from_its_first_step_to_its_last():
     assert max(map(abs, wrong)) < 0.4 * (job.now - before)
     begin("clean", 2)  # one more round: the bar stands still, and the time left says it
     job.stage("open", 1, 4)
-    assert job.overall.seconds_left > 60
+    once = job.overall.seconds_left
+    assert once > 60
+    recipe = first_recipe(True, UNKNOWN, chain.preset)
+    longer = chain.base.model_copy(update={"recipe": recipe.changed(epochs=2 * recipe.epochs)})
+    step = AutoStep(kind="clean", round=2, title="Clean", folder="round-2")
+    job.overall.expect(*chain_plans(chain, step, made, job=longer))  # its job is on disk by now
+    assert job.overall.seconds_left == pytest.approx(once + 60, rel=0.2)
