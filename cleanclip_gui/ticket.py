@@ -129,7 +129,10 @@ def call(callback: Callable[..., object] | None, *given: object) -> None:
 
 
 def receiver(callback: Callable[..., object] | None) -> object:
-    """The object whose method a callback is; None for a plain function."""
+    """The object whose method a callback is or stands in; None for a plain function."""
     while isinstance(callback, functools.partial):
         callback = callback.func
+    code = getattr(callback, "__code__", None)
+    if code is not None and "self" in code.co_freevars:  # a function inside a method
+        return callback.__closure__[code.co_freevars.index("self")].cell_contents  # type: ignore
     return getattr(callback, "__self__", None)

@@ -316,7 +316,7 @@ class CheckpointStation(Page):
                 submenu=INSIDE,
             ),
             Command(
-                "view.examination", "Back to the e&xamination", "&View", self._show_page,
+                "view.examination", "Back to the e&xamination", "&View", self._on_answer_again,
                 "Show the answer of the examination again.", "back", "", 1,
                 lambda: self.examined is not None, needs="Examine the checkpoint first.",
                 submenu=INSIDE,
@@ -765,6 +765,10 @@ class CheckpointStation(Page):
     def _show_page(self) -> None:
         self.pages.setCurrentIndex(EXAMINATION)
         self.shell.station_wanted.emit(self.id)
+
+    def _on_answer_again(self) -> None:
+        self._show_page()
+        self.examination.facts.setFocus()  # the button that led here is gone
 
     def _on_examination_began(self) -> None:
         spec = self.examining.spec

@@ -83,10 +83,14 @@ class ChainView(QWidget):
             line.show_clicked.connect(partial(self._on_show_clicked, len(self.rows)))
             self.rows.append(line)
             self._list.addWidget(line)
+        rounds = [step.folder for step in steps if step.kind == "clean"]
+        best = chain.result.best if chain and chain.result and len(rounds) > 1 else None
         for number, line in enumerate(self.rows):
             line.setVisible(number < len(steps))
             if number < len(steps):
-                _show_step(line, steps[number], at_work=at_work)
+                step = steps[number]
+                kept = ", kept" * (step.kind == "clean" and step.folder == best)
+                _show_step(line, step, kept, at_work=at_work)
         result = None if chain is None or not chain.is_whole else chain.result
         words = "" if result is None else "\n".join(result.sentences)
         answer, tone = ("", "") if result is None else _ANSWERS[result.outcome]
@@ -121,13 +125,13 @@ class ChainView(QWidget):
             self.step_chosen.emit(self._chain, self._chain.steps[number])
 
 
-def _show_step(line: StepRow, step: AutoStep, *, at_work: bool) -> None:
+def _show_step(line: StepRow, step: AutoStep, kept: str, *, at_work: bool) -> None:
     """Show how a step stands; one that was cut off with its chain is stopped."""
     is_cut_off = step.status == "running" and not at_work
     # A test stands on the page of its round.
     has_page = (step.kind, step.status) in _WITH_PAGE
     line.show_step(
-        step.title, _STATES["stopped" if is_cut_off else step.status],
+        step.title + kept, _STATES["stopped" if is_cut_off else step.status],
         f"{step.why} {step.sentence}".strip(), seconds=step.seconds,
         can_show=has_page,
     )  # fmt: skip

@@ -576,13 +576,14 @@ class CleaningRun(QObject):
         """Tell the rest of the window how the newest run stands."""
         folder = "" if run.is_chain else str(run.folder)  # of a run, for sessions and reports
         self._session.run = RunState(
-            folder, run.recipe.method, status, run.device, run.result, error, run.title
-        )
+            folder, run.recipe.method, status, run.device, run.result, error, run.title,
+            "" if run.chain is None else str(run.chain.folder),
+        )  # fmt: skip
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
-            if self.step and self.step.kind == "clean" and (event.stage, event.done) == ("open", 1):
-                self.task.overall.expect(*self.chain.plans())  # now that its job is on disk
+            if self.chain is not None and (event.stage, event.done) == ("open", 1):
+                self.task.overall.expect(*self.chain.plans())  # the job of a round is on disk now
             fraction, left = self.task.fraction, self.task.seconds_left
             self._session.run_progress = RunProgress(event.stage, fraction, left)
             self.progressed.emit(event)

@@ -80,7 +80,7 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
         )  # fmt: skip
     if not any(part.kind == "scan" for part in chosen):
         yield Missing("A scan for hidden triggers.", "Scan", "scan.start")
-    live = session.run is not None and is_live(session.run)
+    live = session.run if is_live(session.run) else None
     if not runs:
         yield Missing(
             "A cleaned checkpoint: a run is going on." if live else "A cleaned checkpoint.",
@@ -89,8 +89,9 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
     scanned = {part.cleaned for part in chosen if part.kind == "scan"}
     for run in runs:
         named = f" ({run.title}, {run.when})" if len(runs) > 1 else ""
-        if live and not session.run.output_dir and len(run.proofs) < len(_PROOFS):
-            yield Missing("Proofs: a run is going on.", "Go to Clean", "view.clean")
+        at_work = live is not None and run.folder.parent == Path(live.chain)
+        if at_work and len(run.proofs) < len(_PROOFS):
+            yield Missing(f"Proofs{named}: a run is going on.", "Go to Clean", "view.clean")
             continue
         if run.has_cleaned and run.cleaned not in scanned:
             sentence = f"What a scan finds in the cleaned checkpoint{named}."

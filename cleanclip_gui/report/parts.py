@@ -23,7 +23,6 @@ from cleanclip_gui.widgets.controls import TICK, Label
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import day_and_time, plain, tip
 from ml_core.jobs.auto import AUTO_FILE
-from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
@@ -377,10 +376,7 @@ def known_reference(session: Session) -> str:
     for path in (compared, session.trusted, session.scan_reference):
         if path and is_there(path):
             return path
-    if facts is not None and facts.of_demo:
-        twin = demo_checkpoint(twin=True)
-        return "" if twin == Path(facts.path) else str(twin)
-    return ""
+    return "" if facts is None else facts.demo_twin
 
 
 def _checkpoint(session: Session) -> ShownCheckpoint:

@@ -133,7 +133,7 @@ class Preview(theme.Themed, QWidget):
 
     def __init__(self, button: QPushButton, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._html, self._was_away = "", False
+        self._html, self._is_unread = "", False
         self.page = named(_Page(), "Preview of the report")
         self.page.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         self.page.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -150,14 +150,14 @@ class Preview(theme.Themed, QWidget):
         if text != self._html:
             self._html = text
             self.dress()
-            if self._was_away:  # what came meanwhile is read from its beginning
+            if self._is_unread or not self.isVisible():
                 self.page.verticalScrollBar().setValue(0)
-                self._was_away = False
+        self._is_unread &= not (self.isVisible() and self.isEnabled())  # until it is up to date
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """A report that has changed meanwhile begins at its top."""
         super().showEvent(event)
-        self._was_away = True
+        self._is_unread |= not event.spontaneous()
 
     def dress(self) -> None:
         """Write the page in the theme's colours, and stay where it is read."""

@@ -24,7 +24,6 @@ from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import fitting, percent, plain, plural
 from ml_core.detection.scan.verdict import is_unfit
-from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.scan import ALWAYS, NEEDS_REFERENCE, USUAL, ScanSpec, Stage
 from ml_core.reading.errors import InputError
 from ml_core.reading.inspect import is_there
@@ -111,7 +110,7 @@ class ScanReference(QWidget):
         repository = "" if suspect is None else parent_of(suspect.architecture)
         if repository != self._repository:
             self._repository, self._paths[PARENT] = repository, ""
-        self._paths[TWIN] = _twin(suspect)
+        self._paths[TWIN] = "" if suspect is None else suspect.demo_twin
         entries = [(TWIN, "The demo's clean twin")] if self._paths[TWIN] else []
         offered = {"" if suspect is None else suspect.path, self._paths[TWIN]}
         for kind, where, path in ((STUDIO, "Studio", studio), (CLEAN, "Clean", clean)):
@@ -193,17 +192,6 @@ class ScanReference(QWidget):
 
     def _on_dialog_finished(self) -> None:
         self.dialog = None
-
-
-def _twin(suspect: ShownCheckpoint | None) -> str:
-    """The demo's clean twin, for every other model of the demo."""
-    if suspect is None or not suspect.of_demo:
-        return ""
-    try:
-        path = demo_checkpoint(twin=True)
-    except InputError:
-        return ""
-    return "" if Path(suspect.path) == path else str(path)
 
 
 NO_CHECKPOINT = "Open a checkpoint first: the scan searches it."

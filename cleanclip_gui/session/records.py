@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,7 +19,9 @@ from ml_core.data.labels import label_sets, load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import Verdict
 from ml_core.evaluation.records import Evaluation
+from ml_core.jobs.demo import demo_checkpoint
 from ml_core.reading import Inspection
+from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
 Role = Literal["suspect", "cleaned", "reference"]
@@ -55,6 +58,14 @@ class ShownCheckpoint:
         parts = [self.architecture, *(["chosen settings"] if self.choice else [])]
         parts += [f"other encoder of {Path(self.donor).name}"] if self.donor else []
         return ", ".join(parts)
+
+    @property
+    def demo_twin(self) -> str:
+        """Path of the demo's clean twin, for every other model of the demo; else empty."""
+        with suppress(InputError):  # an installation without the demo
+            twin = demo_checkpoint(twin=True)
+            return str(twin) if self.of_demo and Path(self.path) != twin else ""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -129,6 +140,7 @@ class ShownPrediction:
 class RunState:
     """A cleaning run: where its files are and how it stands; a chain without a round has none.
 
+    ``chain`` is the folder of the chain that it is.
     ``interrupted`` is one whose process was ended before its last word.
     """
 
@@ -141,6 +153,7 @@ class RunState:
     result: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     title: str = ""
+    chain: str = ""
 
 
 @dataclass(frozen=True)

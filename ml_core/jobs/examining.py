@@ -545,7 +545,8 @@ class _Examining:
             return
         cleaned = read_json(Path(place, result.best, RESULT_FILE))
         figure = words.cleaned_figure(cleaned.get("before") or {}, cleaned.get("after") or {})
-        yield self._tell("clean", "done", result.sentences, figure)
+        which = result.reasons[1:]  # the scan before it is told in its own step
+        yield self._tell("clean", "done", (*result.sentences, *which), figure)
         self._headline += f" {words.CLEANED[result.outcome]}{figure and f' ({figure})'}."
         self._advice = "report" if result.outcome == "nothing_found" else "clean again"
 

@@ -231,6 +231,21 @@ def test_the_answer_its_round_and_the_way_back(panel, session):
     assert (roles, stations) == (["suspect"], ["studio", "report"])
 
 
+def test_of_several_rounds_the_one_that_is_kept_is_named(panel):
+    run_to_the_end(panel)
+    chain = panel.run.on_show.chain
+    again = ended(1, round=2, title="Clean, round 2", folder="round-2")
+    for best, titles in (
+        ("round-1", ["Clean, round 1, kept", "Clean, round 2"]),
+        ("round-2", ["Clean, round 1", "Clean, round 2, kept"]),
+    ):
+        chain.result = chain.result.model_copy(update={"best": best})
+        chain.take(again)
+        panel.chain.show_chain(chain, at_work=False, offers_back=False)
+        panel.chain.more.setChecked(True)
+        assert [title for title, _, _ in shown(panel) if title.startswith("Clean")] == titles
+
+
 def test_its_rounds_are_in_the_history_and_bring_the_chain_back(qtbot, panel, tmp_path):
     folder = run_to_the_end(panel)
     write_run(folder.parent, "single")

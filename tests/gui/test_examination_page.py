@@ -134,6 +134,7 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
     view.facts.click()
     panel.answer_again.click()
     assert (panel.pages.currentIndex(), panel.answer_again.isVisible()) == (EXAMINATION, False)
+    assert view.facts.hasFocus()
     assert not panel.examining.is_running
 
     pair = np.zeros((2, 8, 8, 3), np.uint8)

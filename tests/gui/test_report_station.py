@@ -353,8 +353,14 @@ def test_what_is_missing_follows_what_there_is(session, tmp_path):
     assert commands(*others, proven, replace(searched, cleaned="c")) == []
     assert commands(*others, run) == ["clean.rebound", "clean.holdouts"]
     assert commands(*others, replace(run, proofs=(REBOUND_FILE, HOLDOUTS_FILE))) == []
-    session.run = RunState("", "stamped", "running")  # of a chain: its proofs are on their way
+    run = replace(run, folder=Path("chain/round-1"))
+    session.run = RunState("", "stamped", "running", chain="chain")  # its proofs are on their way
     assert commands(*others, run) == ["view.clean"]
+    named = missing(session, (*others, replace(run, title="#3"), proven))
+    assert named[0].sentence.startswith("Proofs (#3, ")
+    for other in (replace(session.run, chain="elsewhere"), RunState("run", "stamped", "running")):
+        session.run = other
+        assert commands(*others, run) == ["clean.rebound", "clean.holdouts"]
     session.images = None
     assert commands()[0] == "file.images_folder"
 

@@ -50,7 +50,7 @@ def attribution(**changes):
 @pytest.fixture
 def context():
     """A checkpoint and four images are open; the test says what the model answers."""
-    session = Session(checkpoint=facts(), images=images(labels=(0, 1, 0, 2), class_names=NAMES))
+    session = Session(checkpoint=facts(of_demo=False), images=images(labels=(0, 1, 0, 2), class_names=NAMES))
     session.target = 2
     return Context(session=session, inference=FakeInference())
 
@@ -263,7 +263,8 @@ def test_the_demo_offers_its_own_clean_twin(qtbot, context):
     for widget in (gallery, view):
         qtbot.addWidget(widget)
     assert view.other.currentText() == "None yet"
-    context.session.checkpoint = replace(facts("poisoned.safetensors"), path=str(demo_checkpoint()))
+    demo = replace(facts("poisoned.safetensors"), path=str(demo_checkpoint()), of_demo=True)
+    context.session.checkpoint = demo
     assert view.other.currentText() == "Reference: the demo's clean twin"
     view.measure.click()
     opening = context.inference.tickets[-1]
@@ -277,4 +278,10 @@ def test_the_demo_offers_its_own_clean_twin(qtbot, context):
     assert view.other.itemText(0) == "Reference: parent.safetensors"
     view.other.setCurrentIndex(0)
     view.measure.click()
-    assert context.inference.tickets[-1].question.path == "/models/parent.safetensors"
+    opening = context.inference.tickets[-1]
+    assert opening.question.path == "/models/parent.safetensors"
+    context.session.scan_reference = "/models/other.safetensors"
+    assert not view.measure.isEnabled()  # it is being opened
+    opening.deliver(replace(facts("parent.safetensors"), path="/models/parent.safetensors"))
+    shown = [view.other.itemText(row) for row in range(view.other.count())]
+    assert "Reference: the demo's clean twin" in shown  # also beside others

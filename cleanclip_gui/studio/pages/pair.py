@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from PySide6.QtCore import Qt
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import ComparePair, OpenCheckpoint, Pair
-from cleanclip_gui.session import Session, ShownCheckpoint
+from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import save_pair
@@ -24,8 +25,6 @@ from cleanclip_gui.widgets.number_box import ElidingComboBox, fill
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import count_text, percent, plain, signed
 from ml_core.evaluation.paired import PairedDifference
-from ml_core.jobs.demo import demo_checkpoint
-from ml_core.reading import InputError
 from ml_core.reading.inspect import whole_file
 
 _ROLE_TITLES: dict[Role, str] = {"suspect": "Before cleaning", "cleaned": "After cleaning"}
@@ -38,7 +37,6 @@ NAMES = {
     "flip_rate": "Flips",
     "target_margin": "Target margin",
 }
-_CHOSEN = "chosen"  # what scans compare with, or the demo's twin; opened when it is asked for
 _COLUMNS = (
     ("Rate", ""),
     ("This", "The checkpoint that Studio looks at"),
@@ -125,15 +123,16 @@ class PairPage(AskingPage):
 
     def _ask(self) -> None:
         session, other = self._session, self.other.currentData()
-        if other == _CHOSEN and session.can_measure:
-            self.measure.setEnabled(False)
-            chosen = OpenCheckpoint(_chosen(session), "reference")
-            self._inference.ask(chosen, self._on_chosen_opened, self._on_failed)
-        elif other and session.can_measure:
+        if not other or not session.can_measure:
+            return
+        if other in get_args(Role):
             self.set_busy(0.0)
             roles: tuple[Role, Role] = (session.role, other)
             question = ComparePair(session.trigger, session.target, roles, self._limit())
             self._ask_models(question, self._on_compared)
+        else:  # a file that is not open yet
+            self.set_busy(-1.0)
+            self._ask_models(OpenCheckpoint(other, "reference"), self._on_chosen_opened)
 
     def _on_chosen_opened(self, facts: ShownCheckpoint) -> None:
         """The reference is there: compare, as was asked."""
@@ -150,10 +149,12 @@ class PairPage(AskingPage):
         for role, facts in roles:
             if facts is not None and role != session.role:
                 others.append((role, _ROLE_TITLES[role]))
-        opened, chosen = session.reference, _chosen(session)
-        if chosen and (opened is None or opened.path != chosen):
-            is_twin = chosen == _twin_of(session.checkpoint)
-            others.append((_CHOSEN, _title("the demo's clean twin" if is_twin else chosen)))
+        opened = session.reference
+        twin = "" if session.checkpoint is None else session.checkpoint.demo_twin
+        titles = {session.scan_reference: session.scan_reference, twin: "the demo's clean twin"}
+        for path, title in titles.items():
+            if path and (opened is None or opened.path != path):
+                others.append((path, _title(title)))
         if opened is not None:
             others.append(("reference", _title(opened.path)))
         self.set_others(tuple(others))
@@ -227,21 +228,6 @@ class PairPage(AskingPage):
 
 def _title(path: str) -> str:
     return f"Reference: {plain(Path(path).name, 60)}"
-
-
-def _chosen(session: Session) -> str:
-    """Path of the reference that is not open yet: the scan's, or the demo's clean twin."""
-    return session.scan_reference or _twin_of(session.checkpoint)
-
-
-def _twin_of(facts: ShownCheckpoint | None) -> str:
-    """Path of the demo's clean twin, if its poisoned checkpoint is the one; else nothing."""
-    try:
-        if facts is not None and Path(facts.path) == demo_checkpoint():
-            return str(demo_checkpoint(twin=True))
-    except InputError:  # an installation without the demo
-        return ""
-    return ""
 
 
 def cells(row: PairedDifference) -> tuple[Cell, ...]:
