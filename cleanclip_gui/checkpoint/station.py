@@ -59,6 +59,7 @@ from ml_core.detection.scan.records import read_scan
 from ml_core.detection.scan.verdict import Sign, signs_of
 from ml_core.events import Done, Event, Finding
 from ml_core.jobs.auto import AutoSpec
+from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.examination import (
     EXAMINATION_FILE,
     SCAN_FOLDER,
@@ -862,12 +863,14 @@ class CheckpointStation(Page):
 
     def _show_past_examination(self, record: Examination) -> None:
         """Show the kept examination of a file that was opened; the demo begins with its facts."""
-        opens_demo, self._opens_demo = self._opens_demo, False
+        opens_demo = self._opens_demo and self._path == str(demo_checkpoint())
+        self._opens_demo = False
         if not opens_demo and self.examined is None and not self.examining.is_about(self._path):
             self._show_examination(record)
-            unknown = self._settings.last_result("scan", record.sha256) is None
-            if record.looked_at and unknown:  # made at the command line
-                self.shell.open("scan_made", str(Path(record.folder, SCAN_FOLDER)))
+            last = self._settings.last_result("scan", record.sha256)
+            scan = str(Path(record.folder, SCAN_FOLDER))
+            if record.looked_at and (last is None or last.folder == scan):  # else it is older
+                self.shell.open("scan_made", scan)
 
     def _show_facts(self) -> None:
         """Go from the examination to what is known of the file."""

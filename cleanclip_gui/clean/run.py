@@ -184,6 +184,7 @@ class CleaningRun(QObject):
         self._estimated_recipe: Recipe | None = None
         self._estimate_holds = False
         self._said_idle = HINT  # while no run is on show, and after an estimate
+        self._asr: float | None = None  # measured last on the way
         self._safe_at = 0.0  # when work was saved last, or begun
 
     # How it stands
@@ -556,7 +557,7 @@ class CleaningRun(QObject):
         """Note that a process was started."""
         self.mode = mode
         self._session.run_progress = None
-        self._safe_at = time.monotonic()
+        self._asr, self._safe_at = None, time.monotonic()
 
     def _device_of(self, spec: CleanSpec) -> str:
         return self._session.device if spec.device == "auto" else spec.device
@@ -577,6 +578,7 @@ class CleaningRun(QObject):
         folder = "" if run.is_chain else str(run.folder)  # of a run, for sessions and reports
         self._session.run = RunState(
             folder, run.recipe.method, status, run.device, run.result, error, run.title,
+            run.result.get("source") or run.source,
             "" if run.chain is None else str(run.chain.folder),
         )  # fmt: skip
 
@@ -585,9 +587,11 @@ class CleaningRun(QObject):
             if self.chain is not None and (event.stage, event.done) == ("open", 1):
                 self.task.overall.expect(*self.chain.plans())  # the job of a round is on disk now
             fraction, left = self.task.fraction, self.task.seconds_left
-            self._session.run_progress = RunProgress(event.stage, fraction, left)
+            self._session.run_progress = RunProgress(event.stage, fraction, left, self._asr)
             self.progressed.emit(event)
         elif isinstance(event, Metric):
+            if "factor" not in event.values:
+                self._asr = event.values.get("asr_excl", self._asr)
             if (
                 self.mode != "estimate"
                 and not self.newest_is_hidden

@@ -338,8 +338,9 @@ class CleanStation(Page):
         return True
 
     def scene(self) -> Scene:
-        """The rates of the run on show."""
-        return Scene(self.charts.rates) if self.charts.rates.has_data() else Scene()
+        """The rates of the run on show, if it is of the open checkpoint."""
+        has_any = self.charts.rates.has_data() and self._is_of_open
+        return Scene(self.charts.rates) if has_any else Scene()
 
     def may_close(self) -> bool:
         """Whether no marks of an audit would be lost, or the user lets them go."""
@@ -659,11 +660,18 @@ class CleanStation(Page):
 
     def _show_chain(self) -> None:
         """Show the chain that the run on show is of, and the charts unless it scans or proves."""
-        run, facts = self.run.on_show, self.session.checkpoint
-        chain, at_work = run.chain, self.run.is_cleaning and run is self.run.newest
-        is_open = is_source(facts, run.result or {"source": run.source})
-        self.chain.show_chain(chain, at_work=at_work, offers_back=is_open)
-        self.charts.setVisible(not (at_work and self.run.begins_again))
+        run = self.run.on_show
+        at_work = self.run.is_cleaning and run is self.run.newest
+        was_left = bool(run.result) and not (run.shows_result or at_work)  # for another checkpoint
+        chain = None if was_left else run.chain
+        self.chain.show_chain(chain, at_work=at_work, offers_back=self._is_of_open)
+        self.charts.setVisible(not (at_work and self.run.begins_again) and not was_left)
+
+    @property
+    def _is_of_open(self) -> bool:
+        """Whether the run on show is of the checkpoint that is open."""
+        run = self.run.on_show
+        return is_source(self.session.checkpoint, run.result or {"source": run.source})
 
     def _show_earlier(self) -> None:
         """Say that an earlier run is on show, and offer the newest one."""

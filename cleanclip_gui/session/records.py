@@ -140,7 +140,7 @@ class ShownPrediction:
 class RunState:
     """A cleaning run: where its files are and how it stands; a chain without a round has none.
 
-    ``chain`` is the folder of the chain that it is.
+    ``source`` is the checkpoint that it cleans, ``chain`` the folder of the chain that it is.
     ``interrupted`` is one whose process was ended before its last word.
     """
 
@@ -153,6 +153,7 @@ class RunState:
     result: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     title: str = ""
+    source: str = ""
     chain: str = ""
 
 
@@ -160,12 +161,13 @@ class RunState:
 class RunProgress:
     """How far the job at work is: its stage, the share of the whole, and seconds left if known.
 
-    Of *Clean it* it is the share of the step at work.
+    ``asr`` is the attack success rate that was measured last on the way.
     """
 
     stage: str
     fraction: float
     seconds_left: float | None = None
+    asr: float | None = None
 
 
 @dataclass(frozen=True)

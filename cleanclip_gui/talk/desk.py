@@ -261,10 +261,11 @@ class TalkDesk(QObject):
         """Begin the talk at a step, with the demo open."""
         facts = self._context.session.checkpoint
         opening = facts is None or facts.path != str(demo_checkpoint())
+        if opening:
+            self._put_back = self._put_aside()
         self._context.shell.open("role", "suspect")  # a cleaned copy answers to no sticker
         self.guide.start(position, opening=opening)
         if opening:
-            self._put_back = self._put_aside()
             self._open_demo()
 
     def _open_again(self) -> None:

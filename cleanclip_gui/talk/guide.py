@@ -8,7 +8,6 @@ from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QFrame, QMainWindow, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context
 from cleanclip_gui.talk.script import Recorded, Step, Talk, check_names, shipped
 from cleanclip_gui.widgets.controls import Label, push_button
@@ -303,10 +302,9 @@ class Guide(QObject):
         ready = step.is_ready(session)
         last = self.position + 1 == len(self.steps)
         acting = step.acts(session) and recorded is None
-        busy = step.station == "clean" and is_live(session.run) and recorded is None
         text = (step.run_text or "Do it") if acting else ("End tour" if last else "Next")
         count, title = f"{self.position + 1} of {len(self.steps)}", step.title
-        body, can_go_on = self._trouble or step.body(session), (ready or acting) and not busy
+        body, can_go_on = self._trouble or step.body(session), ready or acting
         if recorded is not None:
             body, can_go_on = f"Recorded earlier ({recorded.made}). {recorded.text}", True
         if self.on_title:  # the stage shows it in large type

@@ -13,11 +13,12 @@ from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context, OnStage, Scene
 from cleanclip_gui.talk.curve import CurveChart
 from cleanclip_gui.talk.guide import BACK, FORWARD, Guide
-from cleanclip_gui.talk.script import Recorded, measured, of_result
+from cleanclip_gui.talk.script import Recorded, measured, of_result, run_of
 from cleanclip_gui.talk.stage import Large, Stage
 from cleanclip_gui.widgets.text import NOT_MEASURED, percent, plain
 from ml_core.detection.scan.records import answer
 
+_NOW = "attack success rate now, on fewer pictures"
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
 
@@ -53,8 +54,9 @@ def _prediction(session: Session) -> Large:
     if prediction.triggered is None:
         return Large(plain(prediction.clean, 40), f"prediction for {picture}, no trigger")
     words = f"{plain(prediction.clean, 40)} {_ARROW} {plain(prediction.triggered, 40)}"
-    flips = prediction.clean != prediction.triggered
-    effect = "the trigger flips it" if flips else "the trigger changes nothing"
+    names = () if session.images is None else session.images.class_names[session.target :]
+    flips = prediction.clean != prediction.triggered and prediction.triggered in names[:1]
+    effect = "the trigger flips it" if flips else "the trigger does not get its way"
     return Large(words, f"prediction for {picture}: {effect}", flips)
 
 
@@ -86,11 +88,13 @@ def _of_cleaning(session: Session) -> tuple[Large, Large]:
         accuracy = Large(f"CA {rates[0]}", f"clean accuracy after cleaning{pictures}")
         words = f"ASR {rates[1]} {_ARROW} {rates[2]}"
         return accuracy, Large(words, f"before and after cleaning{others}")
-    if is_live(session.run):
+    if is_live(run_of(session)):
         progress = session.run_progress
         share = 0.0 if progress is None else progress.fraction
         far = f" {100 * share:.0f} %" if share else "\N{HORIZONTAL ELLIPSIS}"
-        return Large(f"Cleaning{far}", "in the background, live"), _rate(session)
+        asr = None if progress is None else progress.asr
+        rate = _rate(session) if asr is None else Large(f"ASR {percent(asr)}", _NOW, asr >= 0.5)
+        return Large(f"Cleaning{far}", "in the background, live"), rate
     return _accuracy(session), _rate(session)
 
 

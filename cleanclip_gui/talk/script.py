@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from cleanclip_gui.session import Session
-from cleanclip_gui.session.records import JobState, is_live
+from cleanclip_gui.session.records import JobState, RunState, is_live
 from cleanclip_gui.widgets.text import NOT_MEASURED, percent, plain
 from ml_core.detection.scan.records import TITLES
 from ml_core.evaluation.records import Evaluation
@@ -56,8 +56,15 @@ def _job(kind: str, has: Callable[[JobState], bool]) -> Callable[[Session], bool
     return lambda session: kind in session.jobs and has(session.jobs[kind])
 
 
+def run_of(session: Session) -> RunState | None:
+    """The newest run, unless it is of another checkpoint than the open one."""
+    run, facts = session.run, session.checkpoint
+    return run if run and facts and run.source in ("", facts.path) else None
+
+
 def _cleaned(session: Session) -> bool:
-    return session.run is not None and session.run.status in ("finished", "stopped")
+    run = run_of(session)
+    return run is not None and run.status in ("finished", "stopped")
 
 
 CONDITIONS: dict[str, Callable[[Session], bool]] = {
@@ -72,8 +79,8 @@ CONDITIONS: dict[str, Callable[[Session], bool]] = {
     "scan_ended": _job("scan", lambda job: job.status != "running"),
     "scan_found": _job("scan", lambda job: job.verdict == "found"),
     "scan_verdict": _job("scan", lambda job: job.verdict is not None),
-    "run": lambda session: session.run is not None,
-    "run_going": lambda session: is_live(session.run),
+    "run": lambda session: run_of(session) is not None,
+    "run_going": lambda session: is_live(run_of(session)),
     "run_ended": _cleaned,
     "cleaned": lambda session: session.cleaned is not None,
     "in_studio": lambda session: session.station == "studio",
@@ -107,8 +114,8 @@ def _of_evaluation(name: str) -> Callable[[Session], str]:
 
 def of_result(session: Session, when: str, name: str) -> float | None:
     """A rate of the cleaning run's result, ``before`` or ``after``; None without one."""
-    result = {} if session.run is None else session.run.result
-    rates = result.get(when)
+    run = run_of(session)
+    rates = {} if run is None else run.result.get(when)
     value = rates.get(name) if isinstance(rates, dict) else None
     return float(value) if isinstance(value, int | float) else None
 
@@ -132,7 +139,7 @@ def _scan_target(session: Session) -> str:
 
 
 def _run_error(session: Session) -> str:
-    run = session.run
+    run = run_of(session)
     return NOT_MEASURED if run is None else plain(run.error or run.status, 200)
 
 

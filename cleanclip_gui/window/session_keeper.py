@@ -187,6 +187,8 @@ class SessionKeeper(QObject):
         session.folder, session.notes = opened.folder, saved.notes
         session.runs = saved.runs
         self._restore_parts(saved)
+        if not saved.trigger:
+            self._shell.open("trigger", None, session.target)
         if saved.images is not None:
             prompts = saved.templates or None
             self._shell.open("images", saved.images, saved.label_set, prompts)
@@ -451,7 +453,7 @@ class SessionKeeper(QObject):
                 self._files[session.label_set] = labels
         if saved is not None and images is not None:
             self._choose_target(saved)
-            if session.checkpoint is not None:
+            if session.checkpoint is not None and session.checkpoint.path == saved.checkpoint:
                 self._opening = None
         self._on_changed()
 

@@ -231,6 +231,16 @@ def test_the_answer_its_round_and_the_way_back(panel, session):
     assert (roles, stations) == (["suspect"], ["studio", "report"])
 
 
+def test_the_answer_goes_with_its_checkpoint(panel, session):
+    run_to_the_end(panel)
+    result = panel.run.on_show.result
+    mine = facts(result["source"])
+    for checkpoint, seen in ((mine, True), (facts("another.safetensors"), False), (mine, True)):
+        session.checkpoint = checkpoint
+        shown_parts = panel.chain, panel.charts, panel.result_card
+        assert [part.isVisible() for part in shown_parts] == [seen] * 3
+
+
 def test_of_several_rounds_the_one_that_is_kept_is_named(panel):
     run_to_the_end(panel)
     chain = panel.run.on_show.chain

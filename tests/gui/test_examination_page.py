@@ -144,10 +144,12 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
         assert view.pictures.isVisible() == shown
     panel.open(write_safetensors(tmp_path / "other.safetensors", {"a": [1.0]}))
     assert (panel.pages.currentIndex(), panel.answer_again.isVisible()) == (FACTS, False)
+    panel.shell.demo_opening.emit()  # a talk opened the demo, which was never examined
     opened(qtbot, panel, poisoned)
     assert panel.pages.currentIndex() == EXAMINATION
     assert view.headline.text() == record.headline
     assert not view.pictures.isVisible()  # they were of the other file
+    assert panel.opened[-1] == ("scan_made", str(folder / "scan"))  # whose pictures are shown
 
 
 def test_a_refused_file_has_an_answer_whatever_lies_in_the_working_directory(

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QScrollArea
 from cleanclip_gui.session.records import JobState
 from cleanclip_gui.talk.script import shipped
 from ml_core.jobs.demo import demo_checkpoint
+from ml_core.triggers import demo_trigger, stripes
 from tests.gui.factories import evaluation
 from tests.gui.layout_faults import lasting_faults
 
@@ -98,16 +99,19 @@ def test_after_a_talk_what_was_open_before_is_open_again(window, qtbot, tmp_path
     window.open_path(str(own))
     has_open(own)
     qtbot.waitUntil(lambda: session.images is not None, timeout=20_000)
-    window.context.shell.open("target", 2)
-    assert session.target == 2
-    window.talk.start_shipped("tour")
-    has_open(demo_checkpoint())
-    window.talk.start_shipped("evidence")  # in the place of the other one
-    assert session.checkpoint.path == str(demo_checkpoint())
-    window.guide.end()
-    has_open(own)
-    qtbot.waitUntil(lambda: session.target == 2, timeout=20_000)
-    assert session.trigger is None
+    for trigger in (stripes(), None):
+        window.context.shell.open("trigger", trigger, 2)
+        window.context.shell.station_wanted.emit("report")
+        assert (session.target, session.trigger) == (2, trigger)
+        window.talk.start_shipped("tour")
+        has_open(demo_checkpoint())
+        window.context.shell.open("trigger", demo_trigger(), 1)
+        window.talk.start_shipped("evidence")  # in the place of the other one
+        assert session.checkpoint.path == str(demo_checkpoint())
+        window.guide.end()
+        has_open(own)
+        qtbot.waitUntil(lambda: (session.target, session.station) == (2, "report"), timeout=20_000)
+        assert session.trigger == trigger
 
 
 @pytest.mark.usefixtures("styled")

@@ -233,6 +233,11 @@ def test_the_chart_and_the_claims_are_lent_in_large_type(window):
     assert stage.scene.main == ()  # nothing is drawn yet
     for step in (0, 50):
         charts.add(Metric(step, 100, {"ca": 0.99, "asr_excl": 0.9}))
+    run = window.stations["clean"].run.on_show
+    run.source = "another.safetensors"
+    window.talk.presenter.refresh()
+    assert stage.scene.main == ()  # an audience would take it for the model that it sees
+    run.source = window.session.checkpoint.path
     window.talk.presenter.refresh()
     assert stage.scene.main is charts.rates
     assert charts.rates.empty_text.fontInfo().pixelSize() >= 0.025 * window.height()
@@ -282,8 +287,11 @@ def test_the_figures_are_of_the_session(window):
     assert (left.words, left.alarming) == ("dog → banana", True)
     assert left.meaning == "prediction for picture 3: the trigger flips it"
     assert right.words == "ASR 98.1 %"
-    session.prediction = ShownPrediction(2, "dog", "dog")
-    assert not facts(session, "studio")[0].alarming
+    for triggered in ("dog", "cat"):  # another class is not what the trigger is for
+        session.prediction = ShownPrediction(2, "dog", triggered)
+        left, _ = facts(session, "studio")
+        assert left.meaning == "prediction for picture 3: the trigger does not get its way"
+        assert not left.alarming
 
     mine = {"asr_excl": 0.98, "checkpoint_sha256": session.checkpoint.inspection.sha256}
     for fields, rate in (
@@ -295,7 +303,11 @@ def test_the_figures_are_of_the_session(window):
     window.show_station("clean")
     session.run = RunState("out", "cleanclip", "running")
     session.run_progress = RunProgress("train", 0.43)
-    assert words(window)[0] == "Cleaning 43 %"
+    assert words(window) == ["Cleaning 43 %", "ASR …"]
+    session.run_progress = RunProgress("train", 0.43, asr=0.02)
+    assert words(window)[1] == "ASR 2.0 %"  # it is seen to fall
+    session.run = RunState("out", "cleanclip", "running", source="another.safetensors")
+    assert "Cleaning" not in words(window)[0]
     result = {"before": {"asr_excl": 0.98, "ca": 0.99}, "after": {"asr_excl": 0.02, "ca": 0.97}}
     session.run = RunState("out", "cleanclip", "finished", result=result)
     assert words(window) == ["CA 97.0 %", "ASR 98.0 % → 2.0 %"]
@@ -336,6 +348,10 @@ def test_a_recorded_result_is_called_so_on_the_card_and_beside_it(window):
     guide.show_recorded()
     card.next.click()
     assert guide.position == at + 1
+    window.session.run = RunState("out", "cleanclip", "running", source="another.safetensors")
+    card.next.click()
+    assert guide.position == at + 2
+    window.session.run = None
 
 
 # Reset

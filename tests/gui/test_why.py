@@ -50,7 +50,9 @@ def attribution(**changes):
 @pytest.fixture
 def context():
     """A checkpoint and four images are open; the test says what the model answers."""
-    session = Session(checkpoint=facts(of_demo=False), images=images(labels=(0, 1, 0, 2), class_names=NAMES))
+    session = Session(
+        checkpoint=facts(of_demo=False), images=images(labels=(0, 1, 0, 2), class_names=NAMES)
+    )
     session.target = 2
     return Context(session=session, inference=FakeInference())
 
