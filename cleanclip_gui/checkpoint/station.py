@@ -45,7 +45,6 @@ from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import is_taken
 from cleanclip_gui.jobs.tasks import TaskControl
 from cleanclip_gui.session import ShownCheckpoint
-from cleanclip_gui.session.answer import CLEANED
 from cleanclip_gui.session.records import JobState, RunProgress
 from cleanclip_gui.station import AtWork, Context, Page, Station
 from cleanclip_gui.ticket import Ticket
@@ -958,8 +957,8 @@ class CheckpointStation(Page):
         if answer is not None and model is not None and model is self._session.checkpoint:
             self.verdict.show_answer(answer)
             if (record := self.examined) is not None:
-                is_cleaned = answer.words.startswith(CLEANED) and answer.tone == "info"
-                words = f"{answer.words}." if is_cleaned else record.advice_sentence
+                is_cleaned = answer.cleaned_tone == "info"
+                words = f"{answer.cleaned}." if is_cleaned else record.advice_sentence
                 self.examination.show_advice(words, "report" if is_cleaned else record.advice)
 
     def _on_not_opened(self, question: OpenCheckpoint, failed: Failed) -> None:

@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QFrame, QMenu, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.examination_inputs import ExaminationInputs
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.session.answer import CLEANED
 from cleanclip_gui.session.records import Answer, Tone
 from cleanclip_gui.widgets.controls import (
     ElidedLabel,
@@ -220,13 +219,14 @@ def answer_text(answer: Answer) -> str:
     scan = "" if answer.scan is None else f"scan, {day_and_time(answer.scan.made)}"
     measured = "" if answer.measured == answer.words else answer.measured
     bases = "; ".join(filter(None, (scan, measured)))
-    if bases and answer.words.startswith(CLEANED):
-        bases = f"the original: {bases}"
-    return f"{answer.words} ({bases})" if bases else answer.words
+    words = f"{answer.words} ({bases})" if bases else answer.words
+    return f"{words}. {answer.cleaned}" if answer.cleaned else words
 
 
 def _next_step(answer: Answer) -> str:
     """Id of the command that an analyst goes on with."""
+    if answer.cleaned_tone == "info":
+        return "view.report"
     if answer.tone in _ANSWERS:
         return "clean.it"
     return "file.examine" if answer.scan is None and answer.station != "clean" else "view.report"

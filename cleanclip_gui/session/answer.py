@@ -12,10 +12,6 @@ _MUCH = 0.5  # of the pictures, that a trigger moves
 _TONES: dict[str, Tone] = {"found": "danger", "suspicious": "caution", "nothing": "info"}
 
 
-CLEANED = "Cleaned copy"
-"""How answers about what a run made begin."""
-
-
 class AnswerKeeper:
     """Writes ``session.answer`` whenever something that it stands on changes."""
 
@@ -37,46 +33,48 @@ class AnswerKeeper:
             self._refresh()
 
     def _answer(self) -> Answer | None:
-        """The strongest statement: after cleaning, by a scan, by a trigger that was tried."""
+        """What a scan says of the file, or a trigger that was tried; beside it, of a cleaned copy.
+
+        The answer about a cleaned copy itself is what its cleaning came to.
+        """
         checkpoint = self._session.in_header
         if checkpoint is None:
             return None
         sha256 = checkpoint.inspection.sha256
         scan, rate = self._settings.last_result("scan", sha256), self._rate(sha256)
         measured = "" if rate is None else self._words(rate)
-        cleaned = self._cleaned(sha256)
-        tone: Tone
-        if cleaned is not None:
-            before, after = cleaned
-            run = self._session.run
-            result = None if run is None else run.result.get("checkpoint_sha256")
-            again = self._settings.last_result("scan", result)
-            if again is not None and again.verdict in ("found", "suspicious"):
-                words, tone = f"{CLEANED}: {again.answer}", _TONES[again.verdict]
-                return Answer(words, tone, "scan", scan, measured)
-            words = f"{CLEANED}: ASR {percent(before, unit='')} → {percent(after)}"
-            tone = "info" if after <= NATURAL_RATE else "caution"
-            return Answer(words, tone, "clean", scan, measured)
+        words, cleaned_tone = self._cleaned(sha256)
+        run = self._session.run
+        is_copy = run is not None and run.result.get("checkpoint_sha256") == sha256
+        is_scanned = scan is not None and bool(scan.answer)
+        if words and (is_copy or not (is_scanned or rate is not None)):
+            return Answer(words, cleaned_tone, "clean", scan, measured)
         if scan is not None and scan.answer:
             tone = _TONES.get(scan.verdict, "")
-            return Answer(scan.answer, tone, "scan", scan, measured)
+            return Answer(scan.answer, tone, "scan", scan, measured, words, cleaned_tone)
         if rate is not None:
-            return Answer(measured, "caution" if rate >= _MUCH else "", "studio", None, measured)
+            tone = "caution" if rate >= _MUCH else ""
+            return Answer(measured, tone, "studio", None, measured, words, cleaned_tone)
         return Answer("Not tested", "", "checkpoint")
 
-    def _cleaned(self, sha256: str) -> tuple[float, float] | None:
-        """Attack success rate before and after the run on show, if it cleaned this file."""
+    def _cleaned(self, sha256: str) -> tuple[str, Tone]:
+        """What the run on show came to, if it cleaned this file; empty if not."""
         run = self._session.run
         if run is None or run.status != "finished":
-            return None
-        if sha256 not in (run.result.get("source_sha256"), run.result.get("checkpoint_sha256")):
-            return None
+            return "", ""
+        result = run.result.get("checkpoint_sha256")
+        if sha256 not in (run.result.get("source_sha256"), result):
+            return "", ""
         before, after = (
             (run.result.get(side) or {}).get("asr_excl") for side in ("before", "after")
         )
-        if isinstance(before, float) and isinstance(after, float):
-            return before, after
-        return None
+        if not (isinstance(before, float) and isinstance(after, float)):
+            return "", ""
+        again = self._settings.last_result("scan", result)
+        if again is not None and again.verdict in ("found", "suspicious"):
+            return f"Cleaned copy: {again.answer}", _TONES[again.verdict]
+        words = f"Cleaned copy: ASR {percent(before, unit='')} → {percent(after)}"
+        return words, "info" if after <= NATURAL_RATE else "caution"
 
     def _rate(self, sha256: str) -> float | None:
         """Attack success rate of the trigger in Studio, if it was measured on this file."""

@@ -199,6 +199,8 @@ class Answer:
         The newest scan of the checkpoint, if there is one.
     measured
         The attack success rate that Studio measured, and of which trigger; empty without one.
+    cleaned, cleaned_tone
+        What is known of a copy that was cleaned, and its colour; empty without one.
     """
 
     words: str
@@ -206,6 +208,13 @@ class Answer:
     station: str
     scan: PastResult | None = None
     measured: str = ""
+    cleaned: str = ""
+    cleaned_tone: Tone = ""
+
+    @property
+    def all_words(self) -> str:
+        """The answer, and what is known of a cleaned copy."""
+        return f"{self.words}; c{self.cleaned[1:]}" if self.cleaned else self.words
 
 
 @dataclass(eq=False)

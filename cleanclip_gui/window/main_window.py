@@ -195,7 +195,7 @@ class HeaderBar(QFrame):
         """Show what is known about a backdoor; None where no checkpoint is open."""
         self.answer.setVisible(answer is not None)
         if answer is not None:
-            self.answer.setText(plain(answer.words, 60))
+            self.answer.setText(plain(answer.all_words, 80))
             self.answer.setAccessibleDescription(self.answer.text())
             self.answer.setToolTip(f"{tip(self.answer.text())}: show what this stands on")
             self.answer.setIcon(theme.icon(_ANSWER_ICONS[answer.tone]))

@@ -106,7 +106,12 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     assert card.property("tone") in ("info", "caution")
     rates = {"before": {"asr_excl": 0.981}, "after": {"asr_excl": 0.019}, "source_sha256": sha256}
     panel.session.run = RunState("/run", "cleanclip", "finished", result=rates)
-    assert card.answer.text().startswith("Cleaned copy: ASR 98.1 → 1.9 % (the original: ")
+    assert card.answer.text().startswith("Nothing found in this search (scan, ")
+    assert card.answer.text().endswith("). Cleaned copy: ASR 98.1 → 1.9 %")
+    panel.session.run = RunState(
+        "/run", "cleanclip", "finished", result=rates | {"checkpoint_sha256": sha256}
+    )  # the copy is open, and what is known of it is not about an original
+    assert card.answer.text().startswith("Cleaned copy: ASR 98.1 → 1.9 % (scan, ")
     panel.session.run = None
     used = panel.session.checkpoint
     other = replace(used, inspection=replace(used.inspection, sha256="c" * 64))

@@ -122,10 +122,12 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
     assert panel.opened[1:] == [("scan", str(folder / "scan"))]
     view.next.click()
     assert (view.next.text(), panel.wanted[-1]) == ("Clean it", "clean")
-    answer = Answer("Cleaned copy: ASR 98.1 → 0.1 %", "info", "clean")
-    panel.context.session.answer = answer
-    assert (view.advice.text(), view.next.text()) == (f"{answer.words}.", "Write the report")
-    panel.context.session.answer = replace(answer, words="Backdoor-like: banana", tone="danger")
+    answer = Answer(
+        "Backdoor-like: banana", "danger", "scan", cleaned="Cleaned copy: ASR 98.1 → 0.1 %"
+    )
+    panel.context.session.answer = replace(answer, cleaned_tone="info")
+    assert (view.advice.text(), view.next.text()) == (f"{answer.cleaned}.", "Write the report")
+    panel.context.session.answer = replace(answer, cleaned_tone="danger")
     assert (view.advice.text(), view.next.text()) == (record.advice_sentence, "Clean it")
     view.facts.click()
     assert panel.pages.currentIndex() == FACTS
