@@ -297,7 +297,7 @@ class CleaningRun(QObject):
             return "Cancelling"
         if self.is_running:
             doing = "paused" if state == "paused" else "running"
-            return "Estimating" if self.mode == "estimate" else f"“{self.title}” is {doing}"
+            return "Estimating" if self.mode == "estimate" else f"{self.title}: {doing}"
         status = self.on_show.status
         return f"{self.title}: {ENDS.get(status, status).lower()}" if status else "Ready"
 

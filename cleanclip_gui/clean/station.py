@@ -615,7 +615,7 @@ class CleanStation(Page):
         self.proof.changed.connect(self._start_next)
         self.auditing.used.connect(self._on_excluded)
         self.finding.used.connect(self._on_rate_found)
-        self.saving.saved.connect(lambda p: self._log(f"Saved the cleaned checkpoint as {p}."))
+        self.saving.saved.connect(lambda p: self._log(f"Saved {p.name} in {p.parent}."))
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
         self.setup.changed.connect(self._keep_state)

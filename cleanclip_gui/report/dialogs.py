@@ -63,6 +63,7 @@ class WriteDialog(FittedDialog):
         self.pdf = QCheckBox("Also the report as P&DF")
         problem = "" if find_spec("weasyprint") is not None else _NO_PDF
         self.pdf.setEnabled(not problem)
+        self.pdf.setChecked(not problem)
         self.pdf.setToolTip(problem)
         self.author = named(QLineEdit(author), "Author")
         self.author.setMaxLength(200)

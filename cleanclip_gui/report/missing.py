@@ -81,7 +81,7 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
     if not any(part.kind == "scan" for part in chosen):
         yield Missing("A scan for hidden triggers.", "Scan", "scan.start")
     live = session.run if is_live(session.run) else None
-    if not runs:
+    if not runs and (session.answer is None or session.answer.tone != "info"):  # it needs none
         yield Missing(
             "A cleaned checkpoint: a run is going on." if live else "A cleaned checkpoint.",
             "Go to Clean", "view.clean",

@@ -47,9 +47,9 @@ from ml_core.jobs.verify import VerifySpec
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 from ml_core.reports.open_bundle import open_bundle
-from ml_core.reports.record import EVIDENCE_FILE
+from ml_core.reports.record import EVIDENCE_FILE, PDF_FILE
 from ml_core.reports.verify.checks import Check
-from ml_core.reports.write_bundle import FOLDER_SUFFIX, ZIP_SUFFIX
+from ml_core.reports.write_bundle import FOLDER_SUFFIX, REPORT_FILE, ZIP_SUFFIX
 from ml_core.signing import load_key, new_key, sign_path, trusted_keys
 
 
@@ -343,6 +343,7 @@ class ReportStation(Page):
         self.draft_error = Note("error")
         self.nothing = Label(_NOTHING, wrap=True)
         self.written = Label(wrap=True, selectable=True)
+        self.open_written = push_button("Open the report", self._on_open_written)
         self.show_written = push_button("Show in folder", self._on_show_written)
         self.verify_written = push_button("Verify it now", self._on_verify_written)
         again = bind(push_button(), actions["report.verify_files"], text=True)
@@ -389,8 +390,9 @@ class ReportStation(Page):
 
     def _draft_page(self) -> QWidget:
         buttons = row(
-            (self.written, 1), self.verify_written, self.show_written, spacing=theme.SPACE_S
-        )
+            (self.written, 1), self.open_written, self.verify_written, self.show_written,
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         self.written_card = named(card(buttons), "The bundle that was written")
         self.written_card.setProperty("tone", "ok")
         self.written_card.hide()
@@ -623,8 +625,20 @@ class ReportStation(Page):
 
     def _show_written_text(self, words: str) -> None:
         self.written.setText(words)
+        self.open_written.setVisible(self._page_of_written() is not None)
         self.written_card.show()
         self.shell.logged.emit(words)
+
+    def _page_of_written(self) -> Path | None:
+        """The report in the bundle that was written: as PDF if it was asked for; none in a zip."""
+        pages = (
+            [] if self._written is None else [self._written / PDF_FILE, self._written / REPORT_FILE]
+        )
+        return next((page for page in pages if page.is_file()), None)
+
+    def _on_open_written(self) -> None:
+        if (page := self._page_of_written()) is not None:
+            show_on_desktop(page, self.shell.failed)
 
     def _on_show_written(self) -> None:
         if self._written is not None:

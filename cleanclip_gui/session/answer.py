@@ -88,4 +88,5 @@ class AnswerKeeper:
     def _words(self, rate: float) -> str:
         evaluation = self._session.evaluation
         name = evaluation.trigger_name if evaluation is not None else ""
+        name = f"the found{name[5:]}" if name.startswith("Found ") else name
         return f"ASR {percent(rate)} with {name or 'a trigger'}"

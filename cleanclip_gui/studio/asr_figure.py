@@ -326,7 +326,7 @@ class AsrFigure(QFrame):
         if e is not None and e.trigger is not None and self.stale:
             text = "updating…"
         elif e is not None and e.trigger is not None and (e.partial or not self._whole):
-            text, tone = f"estimate, n = {count_text(e.n)}", "info"
+            text, tone = "estimate", "info"  # the caption says of how many
         theme.set_property(self.status, "tone", tone)
         self.status.setText(text)
         self.status.setVisible(bool(text))

@@ -15,7 +15,7 @@ from cleanclip_gui.talk.curve import CurveChart
 from cleanclip_gui.talk.guide import BACK, FORWARD, Guide
 from cleanclip_gui.talk.script import Recorded, measured, of_result, run_of
 from cleanclip_gui.talk.stage import Large, Stage
-from cleanclip_gui.widgets.text import NOT_MEASURED, percent, plain
+from cleanclip_gui.widgets.text import NOT_MEASURED, count_text, percent, plain
 from ml_core.detection.scan.records import answer
 
 _NOW = "attack success rate now, on fewer pictures"
@@ -67,7 +67,7 @@ def _rate(session: Session) -> Large:
         return Large("ASR \N{HORIZONTAL ELLIPSIS}", "attack success rate: being measured")
     if evaluation is None or evaluation.asr_excl is None:
         return _accuracy(session)
-    n = f"estimate, n = {evaluation.n_excl}" if evaluation.partial else f"n = {evaluation.n_excl}"
+    n = f"{'estimate, ' * evaluation.partial}n = {count_text(evaluation.n_excl)}"
     of = "after cleaning" if session.role == "cleaned" else "attack success rate"
     return Large(f"ASR {percent(evaluation.asr_excl)}", f"{of}, {n}", evaluation.asr_excl >= 0.5)
 
@@ -76,14 +76,14 @@ def _accuracy(session: Session) -> Large:
     evaluation = measured(session)
     if evaluation is None or evaluation.ca is None:
         return Large("")
-    return Large(f"CA {percent(evaluation.ca)}", f"clean accuracy, n = {evaluation.n}")
+    return Large(f"CA {percent(evaluation.ca)}", f"clean accuracy, n = {count_text(evaluation.n)}")
 
 
 def _of_cleaning(session: Session) -> tuple[Large, Large]:
     before, after = (of_result(session, when, "asr_excl") for when in ("before", "after"))
     ca, n, n_excl = (of_result(session, "after", name) for name in ("ca", "n_labelled", "n_excl"))
     if after is not None:
-        pictures, others = ("" if m is None else f", n = {m:.0f}" for m in (n, n_excl))
+        pictures, others = ("" if m is None else f", n = {count_text(int(m))}" for m in (n, n_excl))
         rates = [percent(rate, NOT_MEASURED) for rate in (ca, before, after)]
         accuracy = Large(f"CA {rates[0]}", f"clean accuracy after cleaning{pictures}")
         words = f"ASR {rates[1]} {_ARROW} {rates[2]}"

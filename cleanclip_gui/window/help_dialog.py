@@ -380,7 +380,7 @@ class KeysDialog(ClosingDialog):
             (self.tree, 1), (close, Qt.AlignmentFlag.AlignRight),
             of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,
         )  # fmt: skip
-        resize_within(self, 760, 480)
+        resize_within(self, 1180, 620)
 
     def _add(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
         """Add a group, if it has any key."""

@@ -722,7 +722,8 @@ class MainWindow(QMainWindow):
 
     def show_keys(self) -> None:
         """List every key."""
-        KeysDialog(self.actions_.commands, self.actions_.key_tables, self).open()
+        asked_from = QApplication.activeWindow() or self  # the help, which gets the focus back
+        KeysDialog(self.actions_.commands, self.actions_.key_tables, asked_from).open()
 
     def show_about(self) -> None:
         """Say what this is and what it does not promise."""

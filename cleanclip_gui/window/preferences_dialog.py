@@ -111,7 +111,7 @@ class PreferencesDialog(theme.Themed, ClosingDialog):
             path = ElidedLabel(plain(str(folder), 400))
             path.setToolTip(tip(str(folder)))
             choices.addRow(Label(title, "field"), row((path, 1), button, spacing=theme.SPACE_S))
-        self.cache = named(Label("", "subtle"), "Size of the cache")
+        self.cache = named(Label("", "subtle", wrap=True), "Size of the cache")
         self.clear = push_button("C&lear cache", self.clear_cache)
         self.busy = BusyRow("Progress of clearing the cache", self._on_cancel)
         self.busy.show_share(None)

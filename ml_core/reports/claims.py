@@ -600,7 +600,7 @@ def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
         parts.append(part)
     for _, job, _, record in _records(material, "holdouts"):
         if job.result == facts.checkpoint and (lost := largest_loss(record["rows"])):
-            parts.append(f"the largest loss beside the attack is in {lost}")
+            parts.append(f"the largest loss among the hold-outs is in {lost}")
             break
     if not parts:
         return f"{name} was cleaned, and neither accuracy nor attack could be measured."

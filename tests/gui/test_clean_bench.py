@@ -278,7 +278,7 @@ def test_an_older_result_is_shown_while_a_run_works(qtbot, panel, session, tmp_p
     assert panel.before_after.isVisible()
     assert panel.run.on_show.folder == old
     # The run bar is of the run at work, and its numbers do not get into the other's charts.
-    assert panel.run_bar.title.text() == "“#1 Stamped finetuning, quick” is running"
+    assert panel.run_bar.title.text() == "#1 Stamped finetuning, quick: running"
     assert session.run.status == "running"
     runner.event_received.emit(Metric(2, 9, {"loss": 6.0}))
     losses = panel.charts.losses.series("loss")

@@ -144,7 +144,7 @@ def test_a_scan_of_this_checkpoint_that_is_on_show_is_not_made_again(panel, sess
 def test_the_steps_while_they_run(qtbot, panel, session):
     panel.setup.clean_it.click()
     runner = runner_of(panel)
-    assert panel.run_bar.title.text() == "“#1 Clean it” is running"
+    assert panel.run_bar.title.text() == "#1 Clean it: running"
     runner.play([told(STEPS[0]), Progress("patches", 3, 6)])
     assert shown(panel) == [("Scan", "running", STEPS[0].why)]
     assert panel.run_bar.details.text() == "Step 1 of at least 5: Patches · 3 of 6"

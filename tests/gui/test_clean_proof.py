@@ -115,7 +115,7 @@ def test_hold_outs_are_one_table(panel, shown):  # noqa: F811
     assert "&lt;8&gt;" in model.index(1, 0).data(Qt.ItemDataRole.ToolTipRole)
     assert section.holdouts.sentence.text().replace("\xa0", " ") == (
         "Among other forms of the trigger and other triggers, the highest success rate is 11.0 % "
-        "(moved: centre). The largest loss beside the attack: retrieval, own answer first "
+        "(moved: centre). The largest loss among these hold-outs: retrieval, own answer first "
         "(recall@1), from 40.0 to 36.0 %."
     )
     assert section.holdouts.sentence.property("tone") == "caution"

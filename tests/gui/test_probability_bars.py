@@ -63,7 +63,7 @@ def test_what_is_typed_replaces_the_targets_name(figure, qtbot):
 def test_each_figure_says_what_it_is(figure):
     figure.set_evaluation(measured())
     assert plain(figure.figure) == "97.3 %"
-    assert figure.status.text() == "estimate, n = 256"
+    assert figure.status.text() == "estimate"
     assert plain(figure.caption) == (
         "95 % interval 94.4 to 98.7 %\nn = 250 of other classes; all images: 97.0 %"
     )

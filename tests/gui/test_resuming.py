@@ -54,7 +54,7 @@ def check_it_goes_on(qtbot, window, folder):
     )  # fmt: skip
     assert (
         clean.run_bar.title.text()
-        == "“Supervised finetuning, quick, training examples 640, batch size 64” is running"
+        == "Supervised finetuning, quick, training examples 640, batch size 64: running"
     )
     assert clean.form.recipe() == RECIPE
     assert clean.data.images().kind == "folder"

@@ -333,7 +333,7 @@ def test_a_step_that_has_become_another_job_is_done_anew(spec, say):
     assert [(step.status, step.folder) for step in steps[:3]] == [
         ("finished", "scan-0"), ("finished", "round-1"), ("finished", "scan-1"),
     ]  # fmt: skip
-    assert "triggers found or named" in steps[1].why
+    assert "triggers that worked in the scan or that you named" in steps[1].why
 
 
 def test_a_chain_without_pictures_does_not_begin(spec):
@@ -444,7 +444,7 @@ def test_the_rate_follows_the_checkpoint_and_a_later_round_is_longer(monkeypatch
     second, why = choice(**known, pretraining=DEMO, before=before)
     assert second.total_steps == 2 * demo.total_steps
     assert "2 times as long as the first" in why
-    assert why.startswith("Half of the pictures carry the 2 triggers found or named")
+    assert why.startswith("Half of the pictures carry one of 2 triggers that worked")
     _, why = choice(**known | {"pairs": False}, pretraining=DEMO)
     assert "All pictures carry" in why
     fitted, _ = choice(**known, pretraining=DEMO, before=before, fitted=True)

@@ -228,7 +228,7 @@ def test_proofs_are_quoted_with_the_interval_of_their_counts() -> None:
     assert row.quotes["/rows/0/name"] == "left"
     assert quoted["job-1-holdout-1"].rate is None
     assert (
-        "it stays clean in the rebound test, and the largest loss beside the attack is in "
+        "it stays clean in the rebound test, and the largest loss among the hold-outs is in "
         "retrieval, image to text (recall@1), from 54.0 to 44.0 %." in found.verdict[1]
     )
     assert not any("rebound" in one for one in found.not_tested)

@@ -18,7 +18,7 @@ THUMBNAIL = 96
 CELL_WIDTH = 116
 _AROUND, _LINES = 18, 36  # pixels beside the picture: above and between, and of two labels
 # Which checkpoint a label is of, where two are compared: the other one, and the one in use.
-FIRST_MARK, SECOND_MARK = "B →", "A →"
+FIRST_MARK, SECOND_MARK = "Other →", "This →"
 
 
 def cell_size() -> QSize:

@@ -87,6 +87,9 @@ class AskingPage(QWidget):
 
     def set_busy(self, share: float | None) -> None:
         """Show how far a measurement is, 0 to 1, below 0 unknown; None if nothing is measured."""
+        if share is not None and self.measure.hasFocus():  # the disabled button would hand it on
+            self.busy.show()
+            self.busy.cancel.setFocus()
         self.busy.setVisible(share is not None)
         self.readout.setVisible(share is None and bool(self.hint))
         self.measure.setEnabled(share is None)

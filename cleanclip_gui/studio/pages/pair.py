@@ -79,7 +79,7 @@ class PairPage(AskingPage):
         self.open = push_button("Open a reference…", self._on_open_clicked)
         self.says.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.table = RowsTable("Rates of both checkpoints", _COLUMNS)
-        self.table.narrowest = 150
+        self.table.narrowest = 120
         self.differing = push_button(
             "Show the images that differ", lambda: gallery.show_filter("differ")
         )
@@ -88,8 +88,8 @@ class PairPage(AskingPage):
         with_what = Label("Compare with", "subtle", buddy=self.other)
         head = FoldingRow((with_what, self.other, self.measure), (self.open, self.save))
         column(
-            head, self.says, (self.table, 1), (self.differing, Qt.AlignmentFlag.AlignLeft),
-            self.busy, of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+            head, self.busy, self.says, (self.table, 1),
+            (self.differing, Qt.AlignmentFlag.AlignLeft), of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
         )  # fmt: skip
         self.other.currentIndexChanged.connect(self._on_other_changed)
         self._context.shell.takes("reference", self.open_reference)

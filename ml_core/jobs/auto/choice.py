@@ -115,10 +115,10 @@ def choice(
     recipe = preset(method, preset_name, pretraining)
     pictures = "all pictures" if recipe.stamp_share == 1 else "half of the pictures"
     if is_known and stamps:
-        known = "the trigger" if stamps == 1 else f"the {stamps} triggers"
+        known = "a trigger" if stamps == 1 else f"one of {stamps} triggers"
         why = (
-            f"{pictures.capitalize()} carry {known} found or named, moved, scaled and recoloured, "
-            "or made-up ones"
+            f"{pictures.capitalize()} carry {known} that worked in the scan or that you named, "
+            "moved, scaled and recoloured, or made-up ones"
         )
     else:
         share = _WEAK_SHARE if stamps else 1.0

@@ -68,7 +68,7 @@ def about_holdouts(record: Record) -> str:
             f"{percent(worst['after'])} ({worst['group']}: {worst['name']})."
         )
     lost = largest_loss(record["rows"])
-    return f"{first} The largest loss beside the attack: {lost}." if lost else first
+    return f"{first} The largest loss among these hold-outs: {lost}." if lost else first
 
 
 def sentences(

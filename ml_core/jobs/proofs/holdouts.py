@@ -21,6 +21,7 @@ from ml_core.evaluation.records import Evaluation, Interval, wilson_interval
 from ml_core.evaluation.retrieval import Retrieval, retrieve
 from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.events import Control, Event, Message, Progress, forwarded, run_to_end
+from ml_core.figures import count
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import write_record
 from ml_core.jobs.measure import Bench, classifier_of, measure_images, open_setting
@@ -155,20 +156,20 @@ def _other_labels(
         most = max(1, _PROMPTS // len(other.class_names))
         if given is None and len(templates) > most:
             notes.append(
-                f"The second label set {other.name} was evaluated with the first {most} of "
+                f"The second label set {other.name} was evaluated with {most} of "
                 f"{len(templates)} prompt templates."
             )
             templates = templates[:most]
         return replace(other, templates=templates), target
     if given is None:
         why = (
-            f"no other built-in label set has a class {name!r}; the command line takes one that "
-            "has it, with --other-labels"
+            f"no other built-in label set has the class “{name}”; the command line takes one that "
+            "has it (--other-labels)"
         )
     elif own:
         why = f"{other.name} has the run's own classes"
     else:
-        why = f"{other.name} has no class {name!r}"
+        why = f"{other.name} has no class “{name}”"
     notes.append(f"The second label set was left out: {why}.")
     return None
 
@@ -192,8 +193,9 @@ def _pairs(
     if len(chosen) >= 2:
         return chosen
     notes.append(
-        f"The cleaning saw {left_out['seen']} of the {len(pairs)} pairs of {pairs.name} that were "
-        "looked at: too few are left to hold out, and retrieval was left out."
+        f"The cleaning saw {count(left_out['seen'])} of the {count(len(pairs))} pairs of "
+        f"{pairs.name} that were looked at: too few are left to hold out, and retrieval was left "
+        "out."
     )
     return None
 
