@@ -57,7 +57,6 @@ class ChainView(QWidget):
         self.sentences = Note()
         self.save = push_button()
         self.report = push_button("Write the report", icon="report")
-        self.back = push_button("Show the original in Studio", icon="studio")
         self.steps = QWidget()
         self._list = column(of=self.steps, spacing=theme.SPACE_S)
         self.more = push_button("Show the steps", look="quiet")
@@ -66,14 +65,14 @@ class ChainView(QWidget):
         self.rebound = ReboundView(prompts)
         self.failed = self.rebound.chart.failed
         self.answer = Label(TITLE, "heading", wrap=True)
-        self.acts = FoldingRow(self.save, self.report, self.back, self.more)
+        self.acts = FoldingRow(self.save, self.report, self.more)
         self.sheet = card(
             self.answer, self.sentences, self.acts, self.steps, self.rebound,
             spacing=theme.SPACE_S,
         )  # fmt: skip
         column(self.sheet, None, of=self)
 
-    def show_chain(self, chain: Chain | None, *, at_work: bool, offers_back: bool) -> None:
+    def show_chain(self, chain: Chain | None, *, at_work: bool) -> None:
         """Show a chain as it stands, or none; a step runs only while the chain is ``at_work``."""
         self._chain = chain
         steps = () if chain is None else chain.steps
@@ -101,7 +100,6 @@ class ChainView(QWidget):
         self.answer.setText(f"{TITLE}: {answer}" if answer else TITLE)
         self.sentences.setText(unbroken(plain(words, 4000, lines=True)))
         self.save.setVisible(bool(chain and chain.best))
-        self.back.setVisible(offers_back)
         self.acts.setVisible(bool(words))  # then the answer comes first
         self.steps.setVisible(not words or self.more.isChecked())
         theme.set_property(self.sheet, "tone", tone)

@@ -26,7 +26,7 @@ from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Finding, Metric, Progress, Saved
-from ml_core.jobs.auto import AUTO_FILE, TITLE, AutoStep
+from ml_core.jobs.auto import TITLE, AutoStep
 from ml_core.jobs.chain_folder import CHAIN_SPEC, Chain, is_chain, read_chain
 from ml_core.jobs.overall import cleaning_plan, estimate_plan
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec
@@ -603,8 +603,6 @@ class CleaningRun(QObject):
                     self.measured.emit(event)
         elif isinstance(event, Saved):
             self._safe_at = time.monotonic()
-            if Path(event.path).name != AUTO_FILE:
-                self.logged.emit(f"Saved {Path(event.path).name} at step {event.step}.")
         elif isinstance(event, Finding) and event.kind == "step":
             self._take_step(AutoStep.model_validate(event.values))
         elif isinstance(event, Finding) and event.kind == "scan" and self.chain is not None:

@@ -339,8 +339,9 @@ class CleanStation(Page):
 
     def scene(self) -> Scene:
         """The rates of the run on show, if it is of the open checkpoint."""
-        has_any = self.charts.rates.has_data() and self._is_of_open
-        return Scene(self.charts.rates) if has_any else Scene()
+        run, rates = self.run.on_show, self.charts.rates
+        is_open = is_source(self.session.checkpoint, run.result or {"source": run.source})
+        return Scene(rates) if rates.has_data() and is_open else Scene()
 
     def may_close(self) -> bool:
         """Whether no marks of an audit would be lost, or the user lets them go."""
@@ -604,7 +605,6 @@ class CleanStation(Page):
         run.step_ended.connect(self._on_step_ended)
         self.chain.step_chosen.connect(self._on_step_chosen)
         self.chain.report.clicked.connect(partial(shell.station_wanted.emit, "report"))
-        self.chain.back.clicked.connect(lambda: self.trying.show_suspect(run.on_show.asked))
         run.result_shown.connect(self._on_result_shown)
         run.restored.connect(self._on_run_restored)
         run.changed.connect(self.show_run)
@@ -664,14 +664,8 @@ class CleanStation(Page):
         at_work = self.run.is_cleaning and run is self.run.newest
         was_left = bool(run.result) and not (run.shows_result or at_work)  # for another checkpoint
         chain = None if was_left else run.chain
-        self.chain.show_chain(chain, at_work=at_work, offers_back=self._is_of_open)
+        self.chain.show_chain(chain, at_work=at_work)
         self.charts.setVisible(not (at_work and self.run.begins_again) and not was_left)
-
-    @property
-    def _is_of_open(self) -> bool:
-        """Whether the run on show is of the checkpoint that is open."""
-        run = self.run.on_show
-        return is_source(self.session.checkpoint, run.result or {"source": run.source})
 
     def _show_earlier(self) -> None:
         """Say that an earlier run is on show, and offer the newest one."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt, QUrl, Signal
+from PySide6.QtCore import QSize, Qt, QUrl
 from PySide6.QtGui import (
     QDesktopServices,
     QFont,
@@ -23,7 +23,6 @@ from PySide6.QtGui import (
     QTextTable,
 )
 from PySide6.QtWidgets import (
-    QHeaderView,
     QLineEdit,
     QTextBrowser,
     QTextEdit,
@@ -52,6 +51,7 @@ from cleanclip_gui.window.help_pages import (
 from ml_core.reading.sandbox import SandboxState, available
 
 _PATH = Qt.ItemDataRole.UserRole
+_KEYS = "keys.md"
 _LIST_WIDTH = 264
 _MARKDOWN = (
     QTextDocument.MarkdownFeature.MarkdownDialectGitHub
@@ -71,14 +71,18 @@ class _Browser(QTextBrowser):
 class HelpDialog(theme.Themed, ClosingDialog):
     """A list of pages at the left, the page at the right, with search, back and forward.
 
-    Beside the window, not before it: one reads and does at once. ``keys_wanted`` asks for the
-    list of all keys. Nothing is fetched: a link to a paper opens the browser, on a click.
+    Beside the window, not before it: one reads and does at once. Nothing is fetched: a link to a
+    paper opens the browser, on a click.
+
+    Parameters
+    ----------
+    keys
+        The page with all keys, see `keys_page`, which is no file.
     """
 
-    keys_wanted = Signal()
-
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, keys: Callable[[], str] = str, parent: QWidget | None = None) -> None:
         super().__init__("Help", parent)
+        self._keys = keys
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)  # opened again, it goes on
         self._path = Path()  # of the page on show
         self._groups: list[QTreeWidgetItem] = []
@@ -108,10 +112,8 @@ class HelpDialog(theme.Themed, ClosingDialog):
         self.forward.clicked.connect(self.page.forward)
         self.page.forwardAvailable.connect(self.forward.setEnabled)
         self.note = ElidedLabel("", "caption")
-        keys = push_button("Keyboard shortcuts", self.keys_wanted)
         close = push_button("Close", self.accept)
-        for button in (keys, close):
-            button.setAutoDefault(False)  # Return in the field looks for the next place
+        close.setAutoDefault(False)  # Return in the field looks for the next place
         QShortcut(QKeySequence.StandardKey.Find, self).activated.connect(self._to_field)
         for part in (self.tree, self.field):
             part.setFixedWidth(theme.px(_LIST_WIDTH))
@@ -124,7 +126,7 @@ class HelpDialog(theme.Themed, ClosingDialog):
                 ), 1),
                 spacing=theme.SPACE_M,
             ), 1),
-            row(keys, None, close), of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,
+            row(None, close), of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,
         )  # fmt: skip
         resize_within(self, 1040, 660)
         self._list_pages()
@@ -135,6 +137,9 @@ class HelpDialog(theme.Themed, ClosingDialog):
         self.field.setFocus()
         paths = [folder / f"{name}.md" for folder in (help_folder(), docs_folder())]
         self._open(next((path for path in paths if path.is_file()), paths[0]), heading)
+
+    def _read(self, path: Path) -> str:
+        return self._keys() if path.name == _KEYS else read_page(path)
 
     def dress(self) -> None:
         """Draw the page in the colours of another theme."""
@@ -155,12 +160,12 @@ class HelpDialog(theme.Themed, ClosingDialog):
 
     def _list_pages(self) -> None:
         for title, folder in (("This window", help_folder()), ("In depth", docs_folder())):
-            pages = listed(folder)
-            if not pages:
+            if not (pages := listed(folder)):
                 continue
+            pages += [folder / _KEYS] if folder == help_folder() else []
             group = _heading_item(self.tree, title)
             for path in pages:
-                title = title_of(path)
+                title = "Keyboard shortcuts" if path.name == _KEYS else title_of(path)
                 item = QTreeWidgetItem(group, [title.split(":")[0]])
                 item.setToolTip(0, tip(title))
                 item.setData(0, _PATH, str(path))
@@ -203,7 +208,7 @@ class HelpDialog(theme.Themed, ClosingDialog):
     def _draw(self) -> None:
         document = self.page.document()
         document.setDocumentMargin(theme.SPACE_L)
-        document.setMarkdown(read_page(self._path), _MARKDOWN)
+        document.setMarkdown(self._read(self._path), _MARKDOWN)
         _dress(document, self.page.palette(), self.page.viewport().width())
         self.page.moveCursor(QTextCursor.MoveOperation.Start)
 
@@ -241,7 +246,7 @@ class HelpDialog(theme.Themed, ClosingDialog):
         words = [word for word in text.casefold().split() if len(word) > 1]
         matches = []
         for item in self._items:
-            content = read_page(Path(item.data(0, _PATH))).casefold()
+            content = self._read(Path(item.data(0, _PATH))).casefold()
             item.setHidden(not all(word in content for word in words))
             if not item.isHidden():
                 matches.append(item)
@@ -351,44 +356,18 @@ def _dress(document: QTextDocument, palette: QPalette, width: int) -> None:
             frame.setFormat(shape)
 
 
-class KeysDialog(ClosingDialog):
-    """A table of commands with their keys, then the keys of parts with keys of their own.
-
-    Closes and deletes itself with Escape.
-    """
-
-    def __init__(
-        self, commands: Sequence[Command], tables: Sequence[KeyTable], parent: QWidget
-    ) -> None:
-        super().__init__("Keyboard shortcuts", parent)
-        self.tree = named(QTreeWidget(), "Keyboard shortcuts")
-        self.tree.setHeaderLabels(["Command", "Key", "What it does"])
-        self.tree.setRootIsDecorated(False)
-        self.tree.setIndentation(theme.SPACE_M)
-        self.tree.setUniformRowHeights(True)
-        for menu in MENUS:
-            keyed = [c for c in commands if c.menu == menu and c.shortcut]
-            self._add(menu.replace("&", ""), [_row(command) for command in keyed])
-        for table in tables:
-            self._add(table.title, table.rows)
-        self.tree.expandAll()
-        header = self.tree.header()
-        for section in (0, 1):
-            header.setSectionResizeMode(section, QHeaderView.ResizeMode.ResizeToContents)
-        close = push_button("Close", self.accept)
-        column(
-            (self.tree, 1), (close, Qt.AlignmentFlag.AlignRight),
-            of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,
-        )  # fmt: skip
-        resize_within(self, 1180, 620)
-
-    def _add(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
-        """Add a group, if it has any key."""
-        if not rows:
-            return
-        group = _heading_item(self.tree, title)
-        for texts in rows:
-            QTreeWidgetItem(group, list(texts))
+def keys_page(commands: Sequence[Command], tables: Sequence[KeyTable]) -> str:
+    """A page of the commands with their keys, then of parts with keys of their own."""
+    groups = [
+        (menu.replace("&", ""), [_row(c) for c in commands if c.menu == menu and c.shortcut])
+        for menu in MENUS
+    ]
+    text = "# Keyboard shortcuts\n"
+    for title, rows in (*groups, *((table.title, table.rows) for table in tables)):
+        lines = "".join(f"| {what} | **{keys}** | {does} |\n" for what, keys, does in rows)
+        if lines:
+            text += f"\n## {title}\n\n| Command | Key | What it does |\n|---|---|---|\n{lines}"
+    return text
 
 
 def _row(command: Command) -> tuple[str, str, str]:

@@ -52,7 +52,7 @@ from cleanclip_gui.widgets.name_filters import holds_checkpoints, is_checkpoint,
 from cleanclip_gui.widgets.text import left_text, plain, tip, used_text
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import ErrorDialog, LogBridge, log_file
-from cleanclip_gui.window.help_dialog import AboutDialog, HelpDialog, KeysDialog
+from cleanclip_gui.window.help_dialog import AboutDialog, HelpDialog, keys_page
 from cleanclip_gui.window.preferences_dialog import PreferencesDialog, prefer
 from cleanclip_gui.window.rail import Rail
 from cleanclip_gui.window.session_files import SessionFiles
@@ -515,7 +515,7 @@ class MainWindow(QMainWindow):
                 "Terms of the field, with their sources.", "library",
             ),
             Command(
-                "help.keys", "&Keyboard shortcuts", "&Help", self.show_keys,
+                "help.keys", "&Keyboard shortcuts", "&Help", partial(self.show_help, "keys"),
                 "All keys and what they do.", "sliders", "Ctrl+F1",
             ),
             Command(
@@ -713,17 +713,12 @@ class MainWindow(QMainWindow):
     def show_help(self, page: str = "") -> None:
         """Show a page of the help, else that of the station on show, beside the window."""
         if self._help is None:
-            self._help = HelpDialog(self)
-            self._help.keys_wanted.connect(self.show_keys)
+            keys = partial(keys_page, self.actions_.commands, self.actions_.key_tables)
+            self._help = HelpDialog(keys, self)
         self._help.show_page(page or self.station)
         self._help.show()
         self._help.raise_()
         self._help.activateWindow()
-
-    def show_keys(self) -> None:
-        """List every key."""
-        asked_from = QApplication.activeWindow() or self  # the help, which gets the focus back
-        KeysDialog(self.actions_.commands, self.actions_.key_tables, asked_from).open()
 
     def show_about(self) -> None:
         """Say what this is and what it does not promise."""

@@ -27,7 +27,7 @@ from tests.gui.shell_fakes import write_safetensors
 
 # Commands that open a dialog of this program, with a checkpoint open.
 DIALOGS = (
-    "view.palette", "help.keys", "help.about", "session.notes", "file.hub", "file.classes",
+    "view.palette", "help.about", "session.notes", "file.hub", "file.classes",
     "file.templates", "file.convert", "file.doctor", "file.known", "trigger.library",
     "trigger.parameters", "clean.audit", "clean.find_rate",
 )  # fmt: skip

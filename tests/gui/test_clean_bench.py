@@ -312,8 +312,8 @@ def test_after_a_run_nothing_is_left_of_what_went_before(qtbot, panel, session, 
     panel.runs.open_run(read_run(old))
     all_read(qtbot, panel)
     assert panel.result_card.isVisible()
-    runner.event_received.emit(Saved("run/state.safetensors", "state", 5))
-    assert panel.log_line.text() == "Saved state.safetensors at step 5."
+    runner.line_logged.emit("a line of a library")
+    assert panel.log_line.text() == "a line of a library"
     runner.end(Done("cancelled"))
     assert panel.run_bar.title.text() == "#1 Stamped finetuning, quick: cancelled"
     assert panel.log_line.text() == ""

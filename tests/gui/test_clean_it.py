@@ -224,11 +224,9 @@ def test_the_answer_its_round_and_the_way_back(panel, session):
     panel.chain.rows[1].show_button.click()
     assert panel.run.on_show.folder == folder / "round-1"
     assert not panel.chain.rows[3].show_button.isVisible()  # the tests stand below the result
-    roles, stations = [], heard(panel.shell.station_wanted)
-    panel.shell.takes("role", roles.append)
-    panel.chain.back.click()
+    stations = heard(panel.shell.station_wanted)
     panel.chain.report.click()
-    assert (roles, stations) == (["suspect"], ["studio", "report"])
+    assert stations == ["report"]
 
 
 def test_the_answer_goes_with_its_checkpoint(panel, session):
@@ -251,7 +249,7 @@ def test_of_several_rounds_the_one_that_is_kept_is_named(panel):
     ):
         chain.result = chain.result.model_copy(update={"best": best})
         chain.take(again)
-        panel.chain.show_chain(chain, at_work=False, offers_back=False)
+        panel.chain.show_chain(chain, at_work=False)
         panel.chain.more.setChecked(True)
         assert [title for title, _, _ in shown(panel) if title.startswith("Clean")] == titles
 

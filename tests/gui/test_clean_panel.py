@@ -25,7 +25,7 @@ from cleanclip_gui.widgets.text import duration_text, left_text
 from ml_core.cleaning.catalogue import FACTS, METHODS
 from ml_core.cleaning.pretraining import Pretraining
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Done, Metric, Progress, Saved
+from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
@@ -143,8 +143,6 @@ def test_events_move_charts_progress_and_log(panel):
     assert panel.run_bar.details.text() == "Training · 1 of 3"
     assert panel.run_bar.throughput.text() == "250 examples a second"
     assert "\x1b" not in panel.log_line.text() + panel.log_line.toolTip()
-    runner.event_received.emit(Saved("out/step-1.safetensors", "step", 1))
-    assert panel.log_line.text() == "Saved step-1.safetensors at step 1."
     assert panel.session.run_progress.stage == "train"
     assert 0 < panel.session.run_progress.fraction < 1
 

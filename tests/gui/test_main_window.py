@@ -295,6 +295,19 @@ def test_help_opens_again_where_it_was_closed(qtbot, window):
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
 
+def test_every_key_is_on_a_page_of_the_help_and_can_be_searched(window):
+    window.actions_["help.keys"].trigger()
+    shown = dialog(HelpDialog)
+    text = shown.page.toPlainText()
+    keyed = [command for command in window.actions_.commands if command.shortcut]
+    assert [c.id for c in keyed if c.text.replace("&", "") not in text] == []
+    assert {table.title for table in window.actions_.key_tables} <= set(text.splitlines())
+    assert window.actions_["file.open"].toolTip().rpartition("(")[2].rstrip(")") in text
+    shown.field.setText("black screen")
+    assert "While presenting" in shown.page.toPlainText()
+    shown.close()
+
+
 def test_the_palette_finds_runs_and_says_what_a_command_needs(window, qtbot, checkpoint):
     def search(text):
         window.show_palette()

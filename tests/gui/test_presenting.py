@@ -96,8 +96,8 @@ def test_keys_are_left_to_fields_popups_and_dialogs(window, qtbot):
         qtbot.keyClick(field, key)
         assert (window.guide.position, window.talk.presenter.is_blank) == (1, False), key
     field.deleteLater()
-    window.show_keys()
-    dialog = window.findChild(QWidget, "keysDialog") or window.children()[-1]
+    window.show_about()
+    dialog = window.findChild(QWidget, "aboutDialog") or window.children()[-1]
     qtbot.keyClick(dialog, K.Key_PageUp)
     assert window.guide.position == 1
     dialog.reject()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PySide6.QtCore import QPointF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QFontInfo, QHideEvent, QKeyEvent, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QBoxLayout, QGridLayout, QHBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.frame import ChartFrame
@@ -20,8 +20,6 @@ from cleanclip_gui.clean.charts.parts import (
     SeriesStyle,
     percent_ticks,
     plain,
-    scientific,
-    scientific_ticks,
     series_csv,
 )
 from cleanclip_gui.theme import look
@@ -338,8 +336,6 @@ class Chart(ChartFrame):
             plot.getAxis("left").setTicks([[(v / 100, f"{v} %") for v in (0, 25, 50, 75, 100)], []])
         elif self._show_value is percent:
             plot.getAxis("left").tickStrings = percent_ticks
-        elif self._show_value is scientific:
-            plot.getAxis("left").tickStrings = scientific_ticks
         if self.crosshair is not None:
             self.crosshair.setPen(theme.colour("muted"), width=1)
         for drawn in self.drawn.values():
@@ -433,7 +429,7 @@ LOSSES: tuple[tuple[str, str, int, int | None], ...] = (
 )
 
 _SETTLE_MS = 60
-_NARROW, _RATES, _SMALL = 460, 150, 110  # pixels: width, and heights of the plots
+_RATES, _SMALL = 150, 110  # pixels: heights of the plots
 
 
 class CleaningCharts(QWidget):
@@ -467,39 +463,13 @@ class CleaningCharts(QWidget):
             legend_columns=4,
             empty="Loss, total and per term, is drawn here.",
         )
-        self.rate = Chart(
-            "Learning rate",
-            prompts,
-            (SeriesStyle("lr", "", 4, solid=True),),
-            show=scientific,
-            empty="The learning-rate schedule is drawn here.",
-        )
         self._note = Label("", "caption", wrap=True)
         self._note.hide()
         self.rates.under_head.addWidget(self._note)
-        self._lower = QBoxLayout(QBoxLayout.Direction.LeftToRight)
-        self._lower.setSpacing(theme.SPACE_M)
-        self._lower.addWidget(self.losses, 5)
-        self._lower.addWidget(self.rate, 3)  # its title, value and button side by side
-        column((self.rates, 4), (self._lower, 3), of=self, spacing=theme.SPACE_M)
-        self._arrange(narrow=False)
-        for chart, height in (
-            (self.rates, theme.px(_RATES)),
-            (self.losses, theme.px(_SMALL)),
-            (self.rate, theme.px(_SMALL)),
-        ):
-            chart.stack.setMinimumHeight(height)
-        for chart in self.all():
+        column((self.rates, 4), (self.losses, 3), of=self, spacing=theme.SPACE_M)
+        for chart, height in ((self.rates, _RATES), (self.losses, _SMALL)):
+            chart.stack.setMinimumHeight(theme.px(height))
             chart.failed.connect(self.failed)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """The two small charts stand one below the other where it is narrow."""
-        super().resizeEvent(event)
-        self._arrange(narrow=self.width() < theme.px(_NARROW))
-
-    def _arrange(self, *, narrow: bool) -> None:
-        ways = QBoxLayout.Direction
-        self._lower.setDirection(ways.TopToBottom if narrow else ways.LeftToRight)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Load the plotting library once the page is painted, not in the middle of a run."""
@@ -517,7 +487,7 @@ class CleaningCharts(QWidget):
 
     def all(self) -> tuple[Chart, ...]:
         """Every chart."""
-        return (self.rates, self.losses, self.rate)
+        return (self.rates, self.losses)
 
     def clear(self) -> None:
         """Forget the run."""
@@ -545,8 +515,6 @@ class CleaningCharts(QWidget):
                     values.get(low, math.nan),
                     values.get(high, math.nan),
                 )
-        if "lr" in values:
-            self.rate.append("lr", metric.step, values["lr"])
         for key, label, number, dash in LOSSES:
             if key in values:
                 self.losses.add_series(SeriesStyle(key, label, number, dash=dash))

@@ -120,14 +120,6 @@ BINS_A_PIXEL = 1.0
 SYMBOLS = ("o", "s", "t", "d", "star", "x")
 
 
-def scientific(value: float) -> str:
-    """A small number, e.g. ``1.5e-3``."""
-    if value == 0:
-        return "0"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
-
-
 def plain(value: float) -> str:
     """A loss, with three decimals or three digits."""
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.3g}"
@@ -275,11 +267,6 @@ class DrawnSeries:
         self.band.setZValue(-5)
         for item in (*self.edges, self.band):
             self._plot.addItem(item)
-
-
-def scientific_ticks(values: list[float], scale: float, spacing: float) -> list[str]:
-    """Tick labels of a learning rate."""
-    return [scientific(value * scale) for value in values]
 
 
 def percent_ticks(values: list[float], scale: float, spacing: float) -> list[str]:

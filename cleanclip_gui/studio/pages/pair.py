@@ -89,7 +89,8 @@ class PairPage(AskingPage):
         head = FoldingRow((with_what, self.other, self.measure), (self.open, self.save))
         column(
             head, self.busy, self.says, (self.table, 1),
-            (self.differing, Qt.AlignmentFlag.AlignLeft), of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+            (self.differing, Qt.AlignmentFlag.AlignLeft),
+            of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
         )  # fmt: skip
         self.other.currentIndexChanged.connect(self._on_other_changed)
         self._context.shell.takes("reference", self.open_reference)
