@@ -82,6 +82,7 @@ STORIES = {
         about: act help.about; dialog
         help: act help.page; dialog
         help-limits: act help.limits; dialog
+        help-keys: act help.keys; dialog
         help-searched: act help.glossary; fill Search the help = rebound
         hub: act file.hub; dialog
         error: open gone.safetensors; dialog

@@ -55,8 +55,10 @@ def _prediction(session: Session) -> Large:
         return Large(plain(prediction.clean, 40), f"prediction for {picture}, no trigger")
     words = f"{plain(prediction.clean, 40)} {_ARROW} {plain(prediction.triggered, 40)}"
     names = () if session.images is None else session.images.class_names[session.target :]
-    flips = prediction.clean != prediction.triggered and prediction.triggered in names[:1]
-    effect = "the trigger flips it" if flips else "the trigger does not get its way"
+    changes = prediction.clean != prediction.triggered
+    flips = changes and prediction.triggered in names[:1]
+    effect = "the trigger flips it" if flips else "not the class that the trigger is for"
+    effect = effect if changes else "the trigger changes nothing"
     return Large(words, f"prediction for {picture}: {effect}", flips)
 
 

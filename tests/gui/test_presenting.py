@@ -287,10 +287,12 @@ def test_the_figures_are_of_the_session(window):
     assert (left.words, left.alarming) == ("dog → banana", True)
     assert left.meaning == "prediction for picture 3: the trigger flips it"
     assert right.words == "ASR 98.1 %"
-    for triggered in ("dog", "cat"):  # another class is not what the trigger is for
+    for triggered, effect in (
+        ("dog", "the trigger changes nothing"), ("cat", "not the class that the trigger is for"),
+    ):  # fmt: skip
         session.prediction = ShownPrediction(2, "dog", triggered)
         left, _ = facts(session, "studio")
-        assert left.meaning == "prediction for picture 3: the trigger does not get its way"
+        assert left.meaning == f"prediction for picture 3: {effect}"
         assert not left.alarming
 
     mine = {"asr_excl": 0.98, "checkpoint_sha256": session.checkpoint.inspection.sha256}
