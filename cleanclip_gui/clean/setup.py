@@ -222,7 +222,7 @@ class CleanSetup(QWidget):
             does += f" {_NO_REFERENCE}"
         given = self.data.has_pairs, self.form.pretraining
         self.form.method.recommend(first_recipe(*given).method)
-        if (seconds := seconds_of_round(session, *given)) is not None:
+        if is_free and (seconds := seconds_of_round(session, *given)) is not None:
             does += f" One round with the proofs takes about {duration_text(seconds)}."
         self.clean_it_does.setText(does)
         trains = FACTS[self.form.method.method].data != "none"

@@ -344,7 +344,7 @@ class _SearchBox(QComboBox):
         super().focusInEvent(event)
         edit = self.lineEdit()
         if edit is not None:
-            QTimer.singleShot(0, edit, edit.selectAll)
+            QTimer.singleShot(0, edit, lambda: edit.selectAll() if edit.hasFocus() else None)
 
     def restore(self) -> None:
         """Show the class in use again after a search that found none."""
