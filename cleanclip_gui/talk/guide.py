@@ -230,12 +230,15 @@ class Guide(QObject):
 
     def go_on(self) -> None:
         """Do this step's act if it is still to be done; else go to the next step."""
-        step, self._trouble = self.steps[self.position], ""
+        step, trouble, self._trouble = self.steps[self.position], self._trouble, ""
         if self.on_title:
             self.on_title = False
             self._refresh()
         elif step.acts(self._session) and self.recorded is None:
-            self._run(step.run)
+            if trouble and step.recorded is not None:
+                self.show_recorded()  # who has a remote alone cannot press the other button
+            else:
+                self._run(step.run)
             self._refresh()
         elif self.position + 1 == len(self.steps):
             self.end()
@@ -303,6 +306,8 @@ class Guide(QObject):
         last = self.position + 1 == len(self.steps)
         acting = step.acts(session) and recorded is None
         text = (step.run_text or "Do it") if acting else ("End tour" if last else "Next")
+        if acting and self._trouble and step.recorded is not None:
+            text = self.card.recorded.text()
         count, title = f"{self.position + 1} of {len(self.steps)}", step.title
         body, can_go_on = self._trouble or step.body(session), ready or acting
         if recorded is not None:

@@ -149,6 +149,12 @@ def test_what_goes_wrong_is_said_on_the_card_of_the_stage(window, qtbot):
     press(qtbot, window, K.Key_Left)
     press(qtbot, window, K.Key_Space)
     assert window.guide.card.accessibleDescription() == heard
+    window.guide.show_step(step_named(window, "Clean"))
+    window.context.shell.failed.emit(InputError("Another run is going on; wait."))
+    assert window.guide.card.next.text() == "Show recorded result"
+    press(qtbot, window, K.Key_PageDown)  # a remote has no other key
+    assert "Recorded earlier (" in window.guide.card.accessibleDescription()
+    assert window.guide.card.next.text() == "Next"
 
 
 def state_of(window):
