@@ -26,7 +26,7 @@ def facts(session: Session, station: str, recorded: Recorded | None = None) -> t
     """The large words at the left and at the right, from the session or a recording."""
     if recorded is not None:
         return (
-            Large(recorded.figure, f"recorded earlier: {recorded.made}"),
+            Large(recorded.figure, recorded.made),
             Large("Recorded", "a result of an earlier run, not live"),
         )
     if station == "checkpoint":
