@@ -205,7 +205,7 @@ class CleanStation(Page):
                 "clean.it", "Clean &it", "&Clean", partial(self._shown, self.clean_it),
                 "Scan, clean with what was found, scan again, and test whether it comes back.",
                 "clean", "Ctrl+Shift+Return", 0, lambda: self._can_start_chain,
-                needs="Go to Clean: it says what is missing.",
+                needs="Needs a checkpoint, pictures and training data, and no job at work.",
             ),
             Command(
                 "clean.estimate", "&Estimate", "&Clean", partial(self._shown, self.estimate),

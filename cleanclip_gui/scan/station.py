@@ -141,7 +141,8 @@ class ScanStation(Page):
             Command(
                 "scan.start", "&Start the scan", "&Scan", self.start,
                 "Search the open checkpoint for a trigger, in the background.", "play",
-                "Ctrl+Shift+F", 0, self._can_start, needs="Go to Scan: it says what is missing.",
+                "Ctrl+Shift+F", 0, self._can_start,
+                needs="Needs a checkpoint and 144 pictures, and no job at work.",
             ),
             Command(
                 "scan.cleaned", "Scan the clea&ned copy", "&Scan",
@@ -154,7 +155,7 @@ class ScanStation(Page):
                 "scan.estimate", "Esti&mate the scan", "&Scan", self.estimate,
                 "Time a few batches and say how long the scan would take; searches nothing.", "",
                 "", 0, self._can_start,
-                needs="Go to Scan: it says what is missing.",
+                needs="Needs a checkpoint and 144 pictures, and no job at work.",
             ),
             Command(
                 "scan.cancel", "&Cancel the scan", "&Scan", self.scanning.cancel,

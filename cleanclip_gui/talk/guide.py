@@ -237,8 +237,11 @@ class Guide(QObject):
         elif step.acts(self._session) and self.recorded is None:
             if trouble and step.recorded is not None:
                 self.show_recorded()  # who has a remote alone cannot press the other button
-            else:
+            elif self._actions[step.run].isEnabled():
                 self._run(step.run)
+            else:
+                needs = next(c.needs for c in self._actions.commands if c.id == step.run)
+                self.say(f"“{step.run_text}” cannot be done now. {needs}")
             self._refresh()
         elif self.position + 1 == len(self.steps):
             self.end()
@@ -267,8 +270,10 @@ class Guide(QObject):
 
     def show_step(self, position: int) -> None:
         """Go to a step, without what those before it do."""
-        self.position, self.on_title, self._trouble = position, False, ""
         step = self.steps[position]
+        if self.recorded is not None and step.recorded is not None and position > self.position:
+            self._on_record.add(position)  # it is about the same result
+        self.position, self.on_title, self._trouble = position, False, ""
         self._shell.station_wanted.emit(step.station)
         if step.prepare and ("always" in step.ready or not step.is_ready(self._session)):
             self._run(step.prepare)

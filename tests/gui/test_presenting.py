@@ -155,6 +155,15 @@ def test_what_goes_wrong_is_said_on_the_card_of_the_stage(window, qtbot):
     press(qtbot, window, K.Key_PageDown)  # a remote has no other key
     assert window.talk.presenter.stage.figures[1].words == "Recorded"
     assert window.guide.card.next.text() == "Next"
+    press(qtbot, window, K.Key_PageDown)  # what follows is about the same result
+    assert window.guide.step.title == "Compare"
+    assert window.talk.presenter.stage.figures[0].words == "ASR 0.1 %"
+    press(qtbot, window, K.Key_PageDown)
+    assert window.guide.step.title == "Report"
+    window.guide.start(step_named(window, "Clean"))
+    window.actions_["clean.it"].setEnabled(False)
+    press(qtbot, window, K.Key_PageDown)
+    assert "cannot be done now. Needs a checkpoint" in window.guide.card.accessibleDescription()
 
 
 def state_of(window):
