@@ -364,9 +364,12 @@ def keys_page(commands: Sequence[Command], tables: Sequence[KeyTable]) -> str:
     ]
     text = "# Keyboard shortcuts\n"
     for title, rows in (*groups, *((table.title, table.rows) for table in tables)):
-        lines = "".join(f"| {what} | **{keys}** | {does} |\n" for what, keys, does in rows)
-        if lines:
-            text += f"\n## {title}\n\n| Command | Key | What it does |\n|---|---|---|\n{lines}"
+        cells = 3 if any(does for *_, does in rows) else 2
+        table = [("Command", "Key", "What it does"), ("---",) * 3]
+        table += [(what, f"**{keys}**", does) for what, keys, does in rows]
+        if rows:
+            lines = "".join(f"| {' | '.join(line[:cells])} |\n" for line in table)
+            text += f"\n## {title}\n\n{lines}"
     return text
 
 
