@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
@@ -83,7 +82,7 @@ class ScanReference(QWidget):
         self.kind = named(ElidingComboBox(), "Reference")
         self.kind.setMinimumContentsLength(12)
         self.edit = PathEdit("Reference checkpoint", "Checkpoint file or folder")
-        self.browse = push_button("Choose…", partial(self.edit.choose, self._ask_for_file))
+        self.browse = self.edit.browse("open", "Choose a reference", self._ask_for_file)
         self.fetch = push_button("Fetch…", self._on_fetch_clicked)
         self.help = Label("", "caption", wrap=True)
         self._own = FoldingRow((self.edit, self.browse))

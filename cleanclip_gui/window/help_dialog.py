@@ -12,7 +12,6 @@ from PySide6.QtGui import (
     QDesktopServices,
     QFont,
     QKeySequence,
-    QPalette,
     QShortcut,
     QTextBlock,
     QTextCharFormat,
@@ -209,7 +208,7 @@ class HelpDialog(theme.Themed, ClosingDialog):
         document = self.page.document()
         document.setDocumentMargin(theme.SPACE_L)
         document.setMarkdown(self._read(self._path), _MARKDOWN)
-        _dress(document, self.page.palette(), self.page.viewport().width())
+        _dress(document, self.page.viewport().width())
         self.page.moveCursor(QTextCursor.MoveOperation.Start)
 
     def _scroll_to(self, heading: str) -> None:
@@ -313,7 +312,7 @@ def _headings(document: QTextDocument) -> list[QTextBlock]:
     return [block for block in _blocks(document) if block.blockFormat().headingLevel()]
 
 
-def _dress(document: QTextDocument, palette: QPalette, width: int) -> None:
+def _dress(document: QTextDocument, width: int) -> None:
     """Air around headings and paragraphs, thin tables as wide as the page, pictures that fit."""
     most = max(200, width - 3 * theme.SPACE_L)
     cursor = QTextCursor(document)
@@ -347,7 +346,7 @@ def _dress(document: QTextDocument, palette: QPalette, width: int) -> None:
             shape = frame.format()
             shape.setBorder(1)
             shape.setBorderCollapse(True)
-            shape.setBorderBrush(palette.mid())
+            shape.setBorderBrush(theme.colour("border"))
             shape.setBorderStyle(QTextFrameFormat.BorderStyle.BorderStyle_Solid)
             shape.setCellPadding(theme.SPACE_XS + 2)
             shape.setCellSpacing(0)
