@@ -14,9 +14,8 @@ from cleanclip_gui.scan.live_view import HELP, stage_title
 from cleanclip_gui.scan.scanning import folder_of, stages_done
 from cleanclip_gui.session import Session, ShownCheckpoint
 from cleanclip_gui.widgets.controls import Fold, Label, named, push_button
-from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.form import Form
-from cleanclip_gui.widgets.layout import column, page
+from cleanclip_gui.widgets.layout import column, page, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.number_box import ElidingComboBox, fill
 from cleanclip_gui.widgets.path_edit import PathEdit
@@ -85,7 +84,8 @@ class ScanReference(QWidget):
         self.browse = self.edit.browse("open", "Choose a reference", self._ask_for_file)
         self.fetch = push_button("Fetch…", self._on_fetch_clicked)
         self.help = Label("", "caption", wrap=True)
-        self._own = FoldingRow((self.edit, self.browse))
+        self._own = QWidget()
+        row((self.edit, 1), self.browse, of=self._own, spacing=theme.SPACE_S)
         column(
             Label("Compare with a clean reference", buddy=self.kind), self.kind, self._own,
             self.fetch, self.help, of=self, spacing=theme.SPACE_XS,
