@@ -197,7 +197,6 @@ class HoldoutsView(QWidget):
         super().__init__()
         self.sentence = Label("", "heading", wrap=True)
         self.table = RowsTable("Hold-outs", _COLUMNS, numbers=range(2, 7))
-        self.table.narrowest = 190
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setWordWrap(True)  # a name that is cut says nothing
         self.table.setItemDelegate(_Wrapping(self.table))

@@ -665,6 +665,7 @@ class CleanStation(Page):
         was_left = bool(run.result) and not (run.shows_result or at_work)  # for another checkpoint
         chain = None if was_left else run.chain
         self.chain.show_chain(chain, at_work=at_work)
+        self.save_button.setHidden(bool(chain and chain.best))  # its answer has the same button
         self.charts.setVisible(not (at_work and self.run.begins_again) and not was_left)
 
     def _show_earlier(self) -> None:

@@ -224,6 +224,8 @@ def test_the_answer_its_round_and_the_way_back(panel, session):
     panel.chain.rows[1].show_button.click()
     assert panel.run.on_show.folder == folder / "round-1"
     assert not panel.chain.rows[3].show_button.isVisible()  # the tests stand below the result
+    assert panel.chain.save.isVisible()
+    assert panel.save_button.isHidden()  # once on a page
     stations = heard(panel.shell.station_wanted)
     panel.chain.report.click()
     assert stations == ["report"]

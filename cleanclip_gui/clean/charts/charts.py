@@ -515,7 +515,7 @@ class CleaningCharts(QWidget):
                     values.get(low, math.nan),
                     values.get(high, math.nan),
                 )
-        for key, label, number, dash in LOSSES:
-            if key in values:
-                self.losses.add_series(SeriesStyle(key, label, number, dash=dash))
-                self.losses.append(key, metric.step, values[key])
+        losses = [style for style in LOSSES if style[0] in values]
+        for key, label, number, dash in losses[: 1 if len(losses) == 2 else None]:  # one term: it
+            self.losses.add_series(SeriesStyle(key, label, number, dash=dash))  # is the total
+            self.losses.append(key, metric.step, values[key])

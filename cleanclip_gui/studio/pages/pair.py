@@ -49,7 +49,7 @@ _COLUMNS = (
     ("p", "McNemar's exact test: how often chance alone would give such a difference"),
 )
 _EMPTY = (
-    "Choose what to compare the open checkpoint with: the one after cleaning, or a reference such "
+    "Choose what to compare it with: the checkpoint before or after cleaning, or a reference such "
     "as its clean twin. Both see the same images and the same trigger."
 )
 
