@@ -634,7 +634,8 @@ class MainWindow(QMainWindow):
     def _name_checkpoint(self, *_: object) -> None:
         """Name the checkpoint that the station works on, not a file refused since."""
         used = self.session.in_header
-        if self.station not in ("welcome", "checkpoint") and used is not None:
+        is_free = self.station not in ("welcome", "checkpoint") or not self._names_other
+        if is_free and used is not None:
             self._show_name(used)
 
     def _show_name(self, used: ShownCheckpoint) -> None:

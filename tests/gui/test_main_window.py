@@ -30,6 +30,7 @@ from cleanclip_gui.window.crash import (
 from cleanclip_gui.window.help_dialog import HelpDialog
 from cleanclip_gui.window.status_bar import LogPane
 from ml_core.data.specs import PairSpec
+from tests.gui.factories import facts
 from tests.gui.fakes import FakeRunner
 from tests.gui.shell_fakes import FakeEngine, fake_window, visible
 
@@ -293,6 +294,15 @@ def test_help_opens_again_where_it_was_closed(qtbot, window):
         assert "DECREE" in shown.page.toPlainText()
         shown.close()
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+
+def test_the_header_names_what_the_station_works_on(window):
+    session, title = window.session, window.header.title
+    session.checkpoint, session.cleaned = facts("m.safetensors"), facts("cleaned.safetensors")
+    session.role = "cleaned"
+    for station, name in (("studio", "cleaned"), ("checkpoint", "m"), ("studio", "cleaned")):
+        window.show_station(station)
+        assert title.text() == f"{name}.safetensors"
 
 
 def test_every_key_is_on_a_page_of_the_help_and_can_be_searched(window):
