@@ -88,8 +88,8 @@ class ChainView(QWidget):
             line.setVisible(number < len(steps))
             if number < len(steps):
                 step = steps[number]
-                kept = ", kept" * (step.kind == "clean" and step.folder == best)
-                _show_step(line, step, kept, at_work=at_work)
+                is_best = step.kind == "clean" and step.folder == best
+                _show_step(line, step, ", kept" * is_best, at_work=at_work)
         result = None if chain is None or not chain.is_whole else chain.result
         words = "" if result is None else "\n".join(result.sentences)
         answer, tone = ("", "") if result is None else _ANSWERS[result.outcome]
@@ -123,13 +123,13 @@ class ChainView(QWidget):
             self.step_chosen.emit(self._chain, self._chain.steps[number])
 
 
-def _show_step(line: StepRow, step: AutoStep, kept: str, *, at_work: bool) -> None:
+def _show_step(line: StepRow, step: AutoStep, suffix: str, *, at_work: bool) -> None:
     """Show how a step stands; one that was cut off with its chain is stopped."""
     is_cut_off = step.status == "running" and not at_work
     # A test stands on the page of its round.
     has_page = (step.kind, step.status) in _WITH_PAGE
     line.show_step(
-        step.title + kept, _STATES["stopped" if is_cut_off else step.status],
+        step.title + suffix, _STATES["stopped" if is_cut_off else step.status],
         f"{step.why} {step.sentence}".strip(), seconds=step.seconds,
         can_show=has_page,
     )  # fmt: skip

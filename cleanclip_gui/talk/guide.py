@@ -316,8 +316,8 @@ class Guide(QObject):
         count, title = f"{self.position + 1} of {len(self.steps)}", step.title
         body, can_go_on = self._trouble or step.body(session), ready or acting
         if recorded is not None:
-            said = "" if self.on_stage else f"Recorded earlier ({recorded.made}). "
-            body, can_go_on = f"{said}{recorded.text}", True  # the stage says so in large type
+            origin = "" if self.on_stage else f"Recorded earlier ({recorded.made}). "
+            body, can_go_on = f"{origin}{recorded.text}", True  # the stage says so in large type
         if self.on_title:  # the stage shows it in large type
             count, title, body, text, can_go_on = "", "", self._trouble, "Begin", True
         self.card.show_step(count, title, body, text, can_go_on)

@@ -201,7 +201,7 @@ def test_the_steps_while_they_run(qtbot, panel, session):
     assert shown(panel)[-1][1] == "stopped"
 
 
-def test_the_answer_its_round_and_the_way_back(panel, session):
+def test_the_answer_and_its_round(panel, session):
     folder = run_to_the_end(panel)
     assert panel.chain.sentences.text().split("\n") == list(map(unbroken, SENTENCES))
     assert session.run.output_dir == str(folder / "round-1")

@@ -60,6 +60,8 @@ def test_it_leads_from_opening_to_cleaning(window, qtbot):
     assert STEPS[guide.position].title == "See the effect"
     qtbot.keyClick(guide.card.next, Qt.Key.Key_Right)
     assert window.station == "clean"
+    guide.card.recorded.click()
+    assert "Recorded earlier (the demo, " in guide.card.accessibleDescription()
     window.pages.setFocus()
     qtbot.keyClick(window.pages, Qt.Key.Key_Left)  # which is not the card's
     assert window.station == "clean"

@@ -342,7 +342,7 @@ def test_the_figures_are_of_the_session(window):
     session.show_job("scan", None)
 
 
-def test_a_recorded_result_is_called_so_on_the_card_and_beside_it(window):
+def test_a_recorded_result_is_called_so_once_on_the_stage(window):
     guide, card = window.guide, window.guide.card
     window.talk.present(full_screen=False)
     at = step_named(window, "Clean")

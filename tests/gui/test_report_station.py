@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +37,7 @@ from cleanclip_gui.report.parts import (
 from cleanclip_gui.report.preview import Preview, rich_text
 from cleanclip_gui.report.station import CHECKS, DRAFT, EMPTY, ReportStation, bundle_at
 from cleanclip_gui.session import RunState, Session
+from cleanclip_gui.session.records import Answer
 from cleanclip_gui.session.settings import PastResult, SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import unbroken
@@ -361,6 +363,8 @@ def test_what_is_missing_follows_what_there_is(session, tmp_path):
     for other in (replace(session.run, chain="elsewhere"), RunState("run", "stamped", "running")):
         session.run = other
         assert commands(*others, run) == ["clean.rebound", "clean.holdouts"]
+    session.run, session.answer = None, Answer("Nothing found in this search", "info", "scan")
+    assert "view.clean" not in commands(searched)  # there is nothing to clean
     session.images = None
     assert commands()[0] == "file.images_folder"
 
@@ -510,6 +514,21 @@ def test_the_preview_keeps_every_word_of_the_page_and_loads_nothing(qtbot):
 # Writing
 
 
+def test_the_report_of_a_bundle_that_was_written_opens(station, tmp_path, monkeypatch):
+    opened, bundle = [], tmp_path / "out.evidence"
+    monkeypatch.setattr(
+        "cleanclip_gui.report.station.show_on_desktop", lambda page, _: opened.append(page.name)
+    )
+    bundle.mkdir()
+    for page, there in (("", False), ("report.html", True), ("report.pdf", True)):
+        if page:
+            (bundle / page).touch()
+        station._on_written(Done("finished", {"path": str(bundle), "bytes": 1, "files": 1}))
+        assert station.open_written.isHidden() == (not there)
+        station.open_written.click()
+    assert opened == ["report.html", "report.pdf"]
+
+
 def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     run, folder, measurement = with_everything(station, qtbot, tmp_path)
     place = tmp_path / "out.evidence.zip"
@@ -527,6 +546,7 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
         "out": str(place), "runs": [str(run)], "scans": [str(folder)],
         "measurements": [str(measurement)], "include_images": False,
         "include_checkpoints": True, "author": "A. Analyst",
+        "pdf": find_spec("weasyprint") is not None,
     }  # fmt: skip
     assert asked.items() <= runner.spec.items()
     assert station.at_work()[0].what == "A bundle is being written."
