@@ -45,7 +45,7 @@ from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import is_taken
 from cleanclip_gui.jobs.tasks import TaskControl
 from cleanclip_gui.session import ShownCheckpoint
-from cleanclip_gui.session.records import JobState, RunProgress
+from cleanclip_gui.session.records import BEING_CLEANED, JobState, RunProgress
 from cleanclip_gui.station import AtWork, Context, Page, Station
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import bind, push_button, text_field
@@ -957,9 +957,12 @@ class CheckpointStation(Page):
         if answer is not None and model is not None and model is self._session.checkpoint:
             self.verdict.show_answer(answer)
             if (record := self.examined) is not None:
-                is_cleaned = answer.cleaned_tone == "info"
-                words = f"{answer.cleaned}." if is_cleaned else record.advice_sentence
-                self.examination.show_advice(words, "report" if is_cleaned else record.advice)
+                words, advice = record.advice_sentence, record.advice
+                if BEING_CLEANED in (answer.words, answer.cleaned):
+                    words, advice = f"{BEING_CLEANED}: Clean shows how far it is.", "none"
+                elif answer.cleaned_tone == "info":
+                    words, advice = f"{answer.cleaned}.", "report"
+                self.examination.show_advice(words, advice)
 
     def _on_not_opened(self, question: OpenCheckpoint, failed: Failed) -> None:
         state = "Refused" if failed.code in REFUSED else "Not opened"

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QFrame, QMenu, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.examination_inputs import ExaminationInputs
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.session.records import Answer, Tone
+from cleanclip_gui.session.records import BEING_CLEANED, Answer, Tone
 from cleanclip_gui.widgets.controls import (
     ElidedLabel,
     IconLabel,
@@ -217,6 +217,8 @@ class VerdictCard(QFrame):
 def answer_text(answer: Answer) -> str:
     """An answer with what it stands on, e.g. ``Backdoor-like: banana (scan, 29 Nov 20:06)``."""
     scan = "" if answer.scan is None else f"scan, {day_and_time(answer.scan.made)}"
+    if answer.scan is not None and answer.scan.answer not in ("", answer.words):
+        scan += f": {answer.scan.answer}"
     measured = "" if answer.measured == answer.words else answer.measured
     bases = "; ".join(filter(None, (scan, measured)))
     words = f"{answer.words} ({bases})" if bases else answer.words
@@ -225,6 +227,8 @@ def answer_text(answer: Answer) -> str:
 
 def _next_step(answer: Answer) -> str:
     """Id of the command that an analyst goes on with."""
+    if BEING_CLEANED in (answer.words, answer.cleaned):
+        return "view.clean"
     if answer.cleaned_tone == "info":
         return "view.report"
     if answer.tone in _ANSWERS:

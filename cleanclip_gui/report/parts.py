@@ -111,6 +111,8 @@ def parts_of(
 ) -> tuple[ReportPart, ...]:
     """What there is of a checkpoint, the newest of each kind first.
 
+    A saved copy of what a run made belongs with the checkpoint that was cleaned.
+
     Parameters
     ----------
     sha256
@@ -122,10 +124,18 @@ def parts_of(
     """
     if not sha256:
         return ()
-    parts: list[ReportPart] = []
-    own_runs = tuple(_runs(sha256, runs))
+    every = tuple(_runs(runs))
+    own_runs = tuple(part for source, part in every if source == sha256)
+    measurements = tuple(_measurements(sha256))
+    maker = next(((source, part) for source, part in every if part.cleaned == sha256), None)
+    if maker and not own_runs:
+        source, own_runs = maker[0], (maker[1],)
+        copies = (replace(each, role="cleaned", cleaned=sha256) for each in measurements)
+        measurements = *copies, *_measurements(source)
+        sha256 = source
     cleaned = {part.cleaned for part in own_runs if part.cleaned}
-    for of_kind in (_measurements(sha256), _scans(sha256, cleaned, scans), own_runs):
+    parts: list[ReportPart] = []
+    for of_kind in (measurements, _scans(sha256, cleaned, scans), own_runs):
         parts += sorted(of_kind, key=lambda part: part.begun, reverse=True)[:_MOST]
     return tuple(parts)
 
@@ -186,12 +196,14 @@ def _scans(
         yield ReportPart("scan", folder, title, scan.made, cleaned=about)
 
 
-def _runs(sha256: str, others: Iterable[Path]) -> Iterator[ReportPart]:
+def _runs(others: Iterable[Path]) -> Iterator[tuple[str, ReportPart]]:
+    """Finished runs, each after the SHA-256 of what it cleaned."""
     chains = (folder for folder in _folders(runs_dir()) if (folder / AUTO_FILE).is_file())
     rounds = (inner for chain in chains for inner in _folders(chain))
     for folder in dict.fromkeys((*others, *_folders(runs_dir()), *rounds)):
         result = read_json(folder / RESULT_FILE)
-        if result.get("source_sha256") != sha256 or not (folder / SPEC_FILE).is_file():
+        source = result.get("source_sha256")
+        if not source or not (folder / SPEC_FILE).is_file():
             continue
         recipe = {key: result.get(key) for key in ("method", "preset")}
         if isinstance(of_run := result.get("recipe"), dict):
@@ -207,7 +219,7 @@ def _runs(sha256: str, others: Iterable[Path]) -> Iterator[ReportPart]:
             with_trigger=read_json(folder / SPEC_FILE).get("trigger") is not None,
             cleaned=str(result.get("checkpoint_sha256") or ""),
         )  # fmt: skip
-        yield replace(part, proofs=proofs, later="" if complete else OLDER)
+        yield str(source), replace(part, proofs=proofs, later="" if complete else OLDER)
 
 
 def _folders(parent: Path) -> tuple[Path, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from html.parser import HTMLParser
 
-from PySide6.QtCore import Qt, QUrl
+from PySide6.QtCore import QEvent, Qt, QUrl, Signal
 from PySide6.QtGui import QShowEvent, QTextOption
 from PySide6.QtWidgets import QPushButton, QTextBrowser, QWidget
 
@@ -115,7 +115,15 @@ _WORDS = "A draft. Charts and pictures are in the browser's page."
 
 
 class _Page(QTextBrowser):
-    """Loads nothing, whatever the page asks for."""
+    """Loads nothing, whatever the page asks for; ``resized``: its type has another size."""
+
+    resized = Signal()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """An audience sees it larger."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self.resized.emit()
 
     def loadResource(self, kind: int, name: QUrl | str) -> object:  # noqa: N802
         """Load nothing, whatever the page asks for."""
@@ -138,6 +146,7 @@ class Preview(theme.Themed, QWidget):
         self.page.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         self.page.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.page.setOpenExternalLinks(False)
+        self.page.resized.connect(self.dress)
         words = Label(_WORDS, "subtle", wrap=True)
         column(
             (self.page, 1), row((words, 1), button, spacing=theme.SPACE_M),
@@ -167,6 +176,7 @@ class Preview(theme.Themed, QWidget):
             muted=theme.colour("muted").name(), accent=theme.colour("accent_text").name(),
             edge=theme.colour("border_strong").name(),
         )  # fmt: skip
-        self.page.document().setDefaultStyleSheet(of_sheet(looks, theme.size()))
+        larger = self.page.fontInfo().pixelSize() / self.fontInfo().pixelSize()
+        self.page.document().setDefaultStyleSheet(of_sheet(looks, round(theme.size() * larger)))
         self.page.setHtml(self._html)
         self.page.verticalScrollBar().setValue(at)

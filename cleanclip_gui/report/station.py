@@ -24,13 +24,14 @@ from cleanclip_gui.report.drafting import Drafting
 from cleanclip_gui.report.missing import Missing, MissingList, missing
 from cleanclip_gui.report.parts import (
     PartsList,
+    ReportPart,
     cleaned_spec,
     known_reference,
     reference_spec,
     suspect_spec,
 )
 from cleanclip_gui.report.preview import Preview
-from cleanclip_gui.station import AtWork, Context, Page, Station
+from cleanclip_gui.station import AtWork, Context, Page, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import BusyRow, Label, Note, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
@@ -204,6 +205,10 @@ class ReportStation(Page):
         self.verify(bundle)
         return True
 
+    def scene(self) -> Scene:
+        """The report as it would be written now."""
+        return Scene() if self.drafting.draft is None else Scene(self.preview.page)
+
     # What the user does
 
     def write(self) -> None:
@@ -245,7 +250,7 @@ class ReportStation(Page):
             for part in self.drafting.chosen_parts:
                 lacks = session.trigger is not None and not part.with_trigger
                 is_shown = on_show is not None and on_show.path == str(part.folder / CLEANED_FILE)
-                if (lacks or is_shown) and part.has_cleaned:
+                if (lacks or is_shown) and part.has_cleaned and not self._is_result_of(part):
                     specs.append(cleaned_spec(session, part.folder, device))
             self._measure(specs)
 
@@ -301,8 +306,11 @@ class ReportStation(Page):
     def _files_at_hand(self, own: bool) -> Sequence[str]:
         """Suspect, cleaned and reference, as far as open or in a bundle of one's ``own``."""
         session, draft = self.session, self.drafting.draft
+        suspect = "" if session.checkpoint is None else session.checkpoint.path
         cleaned = "" if session.cleaned is None else session.cleaned.path
         reference = ""
+        if any(map(self._is_result_of, self.drafting.chosen_parts)):
+            suspect, cleaned = "", suspect
         if draft is not None and own:
             runs = [part.folder for part in self.drafting.chosen_parts if part.has_cleaned]
             cleaned = cleaned or (str(runs[-1] / CLEANED_FILE) if runs else "")
@@ -310,7 +318,12 @@ class ReportStation(Page):
             checkpoints = draft.evidence.checkpoints.values()
             names = [facts.name for facts in checkpoints if facts.role == "reference"]
             reference = known if Path(known).name in names else ""
-        return "" if session.checkpoint is None else session.checkpoint.path, cleaned, reference
+        return suspect, cleaned, reference
+
+    def _is_result_of(self, part: ReportPart) -> bool:
+        """Whether the open checkpoint is what a run made, saved under another name."""
+        facts = self.session.checkpoint
+        return facts is not None and (part.kind, part.cleaned) == ("run", facts.inspection.sha256)
 
     def cancel(self) -> None:
         """End what is at work here."""

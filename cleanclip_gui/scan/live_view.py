@@ -129,6 +129,7 @@ class LiveView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.busy = BusyRow("Progress of the scan")
+        self.subject = Label("", "subtle", wrap=True)
         self.title = Label("", "heading", wrap=True)
         self.stages = StageList()
         self.best = Label("", wrap=True)
@@ -141,15 +142,18 @@ class LiveView(QWidget):
         self.pull = PullChart(most=_MOST_PULLED)
         self.probes_title = Label("Known triggers", "heading", wrap=True)
         self.probes = ScanTable("Known triggers so far", PROBES, 2)
-        head = card(self.title, self.busy, self.stages, self.best, spacing=theme.SPACE_S)
+        head = card(
+            self.subject, self.title, self.busy, self.stages, self.best, spacing=theme.SPACE_S
+        )
         self._body = card(
             self.patches_title, self.patches, self.pull_title, self.pull, self.probes_title,
             self.probes, spacing=theme.SPACE_S,
         )  # fmt: skip
         column(head, self._body, None, of=self, spacing=theme.SPACE_M)
 
-    def begin(self, live: LiveScan) -> None:
-        """Show a scan that has just begun."""
+    def begin(self, live: LiveScan, subject: str) -> None:
+        """Show a scan that has just begun, and what it searches."""
+        self.subject.setText(plain(subject, 120))
         self.busy.cancel.setEnabled(True)
         self.show_progress(0.0, None, live)
         self.follow(live, ("stages", "pull", "probes", "patches", "best"))

@@ -54,7 +54,7 @@ class PullChart(Painted):
         others = [row.reference for row in self.rows if row.reference is not None]
         most = max(*(row.suspect for row in self.rows), *others, _LEAST)
         mine, other = look.triggered_colour(), look.faded(look.clean_colour(), True)
-        x = self._paint_name(painter, 0, "This checkpoint", mine, _THIN)
+        x = self._paint_name(painter, 0, "Scanned checkpoint", mine, _THIN)
         if others:
             self._paint_name(painter, x, "Reference", other, _WIDE)
         names = min(theme.px(130), self.width() * 0.32)

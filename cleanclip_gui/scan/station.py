@@ -303,6 +303,19 @@ class ScanStation(Page):
                 self.context.settings.add_scan(Path(folder), scan)
                 self._list_scans()
 
+    def _show_known(self) -> None:
+        """Show the newest scan of the file in place of the introduction, which a talk needs."""
+        facts = self.session.checkpoint
+        if facts is None or facts.is_demo or self.ended.text() or self.scanning.is_running:
+            return
+        past = self.context.settings.last_result(self.id, facts.inspection.sha256)
+        if (
+            past is not None
+            and self.pages.currentIndex() == READY
+            and is_there(str(Path(past.folder) / SCAN_FILE))
+        ):
+            self._on_scan_made(past.folder)
+
     def _on_scan_event(self, event: Event) -> None:
         """Follow a scan that another station makes, for an audience."""
         if isinstance(event, Finding) and event.kind == "scan":
@@ -449,6 +462,7 @@ class ScanStation(Page):
         if not self.examples.cells:
             self.examples.show_cells(example_cells())
         self._list_scans()  # Clean it makes some too
+        self._show_known()
         self._unused.stop()
         self._prepare()
 
@@ -548,7 +562,10 @@ class ScanStation(Page):
 
     def _on_began(self) -> None:
         self.stamping.forget()
-        self.live.begin(self.scanning.live)
+        spec, facts = self.scanning.spec, self.session.checkpoint
+        name = "" if facts is None else facts.inspection.name
+        is_copy = facts is not None and spec is not None and spec.checkpoint != facts.path
+        self.live.begin(self.scanning.live, f"The cleaned copy of {name}" if is_copy else name)
         self._show_page(LIVE)
         self.session.show_job(self.id, JobState(str(self.scanning.folder), "running"))
         self._refresh()

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from cleanclip_gui.session.records import Answer, Session, Tone
+from cleanclip_gui.session.records import (
+    BEING_CLEANED,
+    Answer,
+    Session,
+    ShownCheckpoint,
+    Tone,
+    is_live,
+)
 from cleanclip_gui.session.settings import SettingsStore
 from ml_core.detection.scan.verdict import NATURAL_RATE
 from ml_core.evaluation.records import Evaluation
@@ -43,7 +50,7 @@ class AnswerKeeper:
         sha256 = checkpoint.inspection.sha256
         scan, rate = self._settings.last_result("scan", sha256), self._rate(sha256)
         measured = "" if rate is None else self._words(rate)
-        words, cleaned_tone = self._cleaned(sha256)
+        words, cleaned_tone = self._cleaned(checkpoint)
         run = self._session.run
         is_copy = run is not None and run.result.get("checkpoint_sha256") == sha256
         is_scanned = scan is not None and bool(scan.answer)
@@ -57,9 +64,11 @@ class AnswerKeeper:
             return Answer(measured, tone, "studio", None, measured, words, cleaned_tone)
         return Answer("Not tested", "", "checkpoint")
 
-    def _cleaned(self, sha256: str) -> tuple[str, Tone]:
+    def _cleaned(self, checkpoint: ShownCheckpoint) -> tuple[str, Tone]:
         """What the run on show came to, if it cleaned this file; empty if not."""
-        run = self._session.run
+        run, sha256 = self._session.run, checkpoint.inspection.sha256
+        if run is not None and is_live(run) and run.source == checkpoint.path:
+            return BEING_CLEANED, ""
         if run is None or run.status != "finished":
             return "", ""
         result = run.result.get("checkpoint_sha256")

@@ -19,6 +19,7 @@ from ml_core.data.labels import label_sets, load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import Verdict
 from ml_core.evaluation.records import Evaluation
+from ml_core.jobs.auto import AutoStep
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.reading import Inspection
 from ml_core.reading.errors import InputError
@@ -58,6 +59,13 @@ class ShownCheckpoint:
         parts = [self.architecture, *(["chosen settings"] if self.choice else [])]
         parts += [f"other encoder of {Path(self.donor).name}"] if self.donor else []
         return ", ".join(parts)
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether it is the built-in demo."""
+        with suppress(InputError):
+            return self.path == str(demo_checkpoint())
+        return False
 
     @property
     def demo_twin(self) -> str:
@@ -161,13 +169,15 @@ class RunState:
 class RunProgress:
     """How far the job at work is: its stage, the share of the whole, and seconds left if known.
 
-    ``asr`` is the attack success rate that was measured last on the way.
+    ``asr`` is the attack success rate that was measured last on the way, ``step`` what a
+    chain does at the moment.
     """
 
     stage: str
     fraction: float
     seconds_left: float | None = None
     asr: float | None = None
+    step: AutoStep | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +195,9 @@ def is_live(run: RunState | None) -> bool:
     return run is not None and run.status in ("running", "paused")
 
 
+BEING_CLEANED = "Being cleaned"
+
+
 @dataclass(frozen=True)
 class Answer:
     """What is known about a backdoor, in a few words.
@@ -200,7 +213,8 @@ class Answer:
     measured
         The attack success rate that Studio measured, and of which trigger; empty without one.
     cleaned, cleaned_tone
-        What is known of a copy that was cleaned, and its colour; empty without one.
+        What is known of a copy that was cleaned, and its colour; empty without one. While the
+        cleaning goes on: `BEING_CLEANED`.
     """
 
     words: str
@@ -214,7 +228,7 @@ class Answer:
     @property
     def all_words(self) -> str:
         """The answer, and what is known of a cleaned copy."""
-        return f"{self.words}; c{self.cleaned[1:]}" if self.cleaned else self.words
+        return " · ".join(filter(None, (self.words, self.cleaned)))
 
 
 @dataclass(eq=False)

@@ -21,7 +21,7 @@ from cleanclip_gui.talk.script import Talk, load, shipped
 from cleanclip_gui.widgets.controls import Label, named, push_button
 from cleanclip_gui.widgets.layout import column, page, row, scrolling
 from cleanclip_gui.widgets.prompts import failing
-from ml_core.jobs.demo import demo_checkpoint, demo_target
+from ml_core.jobs.demo import demo_target
 
 _TICK_MS = 500
 
@@ -144,7 +144,7 @@ class Reset(QObject):
         shell, session = self._shell, self._session
         self._awaits_end = self._is_at_work()
         facts = session.checkpoint
-        if facts is None or facts.path != str(demo_checkpoint()):
+        if facts is None or not facts.is_demo:
             self._open_demo()
             return
         shell.demo_opening.emit()
@@ -197,7 +197,7 @@ class TalkDesk(QObject):
         put_aside: Callable[[], Callable[[], object] | None],
     ) -> None:
         super().__init__(window)
-        self._put_aside = put_aside
+        self._put_aside, self._at_work = put_aside, at_work
         self._put_back: Callable[[], object] | None = None
         self._context, self._window, self._open_demo = context, window, open_demo
         self.guide = Guide(context, window)
@@ -260,7 +260,9 @@ class TalkDesk(QObject):
     def start(self, position: int = 0) -> None:
         """Begin the talk at a step, with the demo open."""
         facts = self._context.session.checkpoint
-        opening = facts is None or facts.path != str(demo_checkpoint())
+        opening = facts is None or not facts.is_demo
+        if opening and not self._may_open_demo():
+            return
         if opening:
             self._put_back = self._put_aside()
         self._context.shell.open("role", "suspect")  # a cleaned copy answers to no sticker
@@ -268,12 +270,23 @@ class TalkDesk(QObject):
         if opening:
             self._open_demo()
 
+    def _may_open_demo(self) -> bool:
+        """Ask where something goes on: the talk is slow beside it, and does not show it."""
+        what = " ".join(work.what for work in self._at_work())
+        question = (
+            f"{what} It goes on, and the demo will be slow beside it. The talk opens the demo; "
+            "what is open now comes back afterwards."
+        )
+        return not what or self._context.prompts.confirm(
+            self._window, "Start the talk", question, "Start the talk", "Not now"
+        )
+
     def _open_again(self) -> None:
         """Open what the talk took the place of, unless another talk has begun at once."""
         facts, back = self._context.session.checkpoint, self._put_back
         if back is not None and not self.guide.running:
             self._put_back = None
-            if facts is not None and facts.path == str(demo_checkpoint()):  # nothing else since
+            if facts is not None and facts.is_demo:  # nothing else since
                 back()
 
     def start_talk(self, talk: Talk, position: int = 0) -> None:
@@ -309,7 +322,8 @@ class TalkDesk(QObject):
             return
         if not self.guide.running:
             self.start()
-        presenter.enter(full_screen=full_screen)
+        if self.guide.running:
+            presenter.enter(full_screen=full_screen)
 
     def reset(self) -> None:
         """Set the stage again, and go to the first step."""

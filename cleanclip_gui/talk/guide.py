@@ -146,7 +146,7 @@ class Guide(QObject):
         events = self._session.events
         for signal in (
             events.checkpoint, events.evaluation, events.trigger, events.jobs, events.run,
-            events.cleaned, events.station,
+            events.cleaned, events.station, events.run_progress,
         ):  # fmt: skip
             signal.connect(lambda *_: self._refresh())
         self._settled = QTimer(self, singleShot=True, interval=0)  # its page is laid out first

@@ -9,16 +9,17 @@ from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QMainWindow
 
 from cleanclip_gui.session import Session
-from cleanclip_gui.session.records import is_live
+from cleanclip_gui.session.records import RunProgress
 from cleanclip_gui.station import Context, OnStage, Scene
 from cleanclip_gui.talk.curve import CurveChart
 from cleanclip_gui.talk.guide import BACK, FORWARD, Guide
-from cleanclip_gui.talk.script import Recorded, measured, of_result, run_of
+from cleanclip_gui.talk.script import Recorded, measured, of_result, step_of_run
 from cleanclip_gui.talk.stage import Large, Stage
-from cleanclip_gui.widgets.text import NOT_MEASURED, count_text, percent, plain
+from cleanclip_gui.widgets.text import NOT_MEASURED, count_text, left_text, percent, plain
 from ml_core.detection.scan.records import answer
 
 _NOW = "attack success rate now, on fewer pictures"
+_AT_WORK = {"clean": "Cleaning", "scan": "Scanning", "search": "Scanning", "test": "Testing"}
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
 
@@ -50,13 +51,15 @@ def _prediction(session: Session) -> Large:
     prediction = session.prediction
     if prediction is None:
         return Large("\N{EN DASH}", "no picture is classified yet")
-    picture = f"picture {prediction.image + 1}"
+    images, picture = session.images, f"picture {prediction.image + 1}"
+    names = () if images is None else images.class_names
+    if images is not None and (label := int(images.labels[prediction.image])) >= 0:
+        picture += f", “{plain(names[label], 40)}”"  # the model may be wrong without a trigger
     if prediction.triggered is None:
         return Large(plain(prediction.clean, 40), f"prediction for {picture}, no trigger")
     words = f"{plain(prediction.clean, 40)} {_ARROW} {plain(prediction.triggered, 40)}"
-    names = () if session.images is None else session.images.class_names[session.target :]
     changes = prediction.clean != prediction.triggered
-    flips = changes and prediction.triggered in names[:1]
+    flips = changes and prediction.triggered in names[session.target : session.target + 1]
     effect = "the trigger flips it" if flips else "not the class that the trigger is for"
     effect = effect if changes else "the trigger changes nothing"
     return Large(words, f"prediction for {picture}: {effect}", flips)
@@ -90,13 +93,12 @@ def _of_cleaning(session: Session) -> tuple[Large, Large]:
         accuracy = Large(f"CA {rates[0]}", f"clean accuracy after cleaning{pictures}")
         words = f"ASR {rates[1]} {_ARROW} {rates[2]}"
         return accuracy, Large(words, f"before and after cleaning{others}")
-    if is_live(run_of(session)):
+    step = step_of_run(session)
+    if step is not None:
         progress = session.run_progress
-        share = 0.0 if progress is None else progress.fraction
-        far = f" {100 * share:.0f} %" if share else "\N{HORIZONTAL ELLIPSIS}"
         asr = None if progress is None else progress.asr
         rate = _rate(session) if asr is None else Large(f"ASR {percent(asr)}", _NOW, asr >= 0.5)
-        return Large(f"Cleaning{far}", "in the background, live"), rate
+        return _progress(_AT_WORK[step], progress, "in the background, live"), rate
     return _accuracy(session), _rate(session)
 
 
@@ -105,13 +107,19 @@ def _of_job(session: Session, kind: str) -> Large:
     if job is None:
         return Large("Is there a hidden trigger?", "no trigger is known")
     if job.status == "running":
-        progress = session.job_progress.get(kind)
-        share = 0.0 if progress is None else progress.fraction
-        return Large(f"Scanning {100 * share:.0f} %", "for a hidden trigger, live")
+        return _progress("Scanning", session.job_progress.get(kind), "for a hidden trigger, live")
     if job.verdict is None:
         return Large("No result", "the scan ended early")
     words = answer(job.verdict, plain(job.target, 40))
     return Large(words, "the verdict of the scan", job.verdict == "found")
+
+
+def _progress(doing: str, progress: RunProgress | None, meaning: str) -> Large:
+    """How far a job is, and how long it still takes if that is known."""
+    share = 0.0 if progress is None else progress.fraction
+    far = f" {100 * share:.0f} %" if share else "\N{HORIZONTAL ELLIPSIS}"
+    left = "" if progress is None else left_text(progress.seconds_left)
+    return Large(f"{doing}{far}", f"{meaning}, {left}" if left else meaning)
 
 
 KEYS: tuple[tuple[str, str, tuple[str, ...]], ...] = (

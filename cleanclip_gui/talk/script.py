@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -62,6 +62,18 @@ def run_of(session: Session) -> RunState | None:
     return run if run and facts and run.source in ("", facts.path) else None
 
 
+def step_of_run(session: Session) -> Literal["search", "clean", "scan", "test"] | None:
+    """What the run at work does at the moment: a chain may search before it cleans."""
+    if not is_live(run_of(session)):
+        return None
+    step = session.run_progress.step if session.run_progress else None
+    if step is None or step.kind == "clean":
+        return "clean"
+    if step.kind == "scan":
+        return "scan" if step.round else "search"
+    return "test"
+
+
 def _cleaned(session: Session) -> bool:
     run = run_of(session)
     return run is not None and run.status in ("finished", "stopped")
@@ -81,6 +93,9 @@ CONDITIONS: dict[str, Callable[[Session], bool]] = {
     "scan_verdict": _job("scan", lambda job: job.verdict is not None),
     "run": lambda session: run_of(session) is not None,
     "run_going": lambda session: is_live(run_of(session)),
+    "run_searching": lambda session: step_of_run(session) == "search",
+    "run_scanning": lambda session: step_of_run(session) == "scan",
+    "run_testing": lambda session: step_of_run(session) == "test",
     "run_ended": _cleaned,
     "cleaned": lambda session: session.cleaned is not None,
     "in_studio": lambda session: session.station == "studio",

@@ -112,6 +112,8 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
         "/run", "cleanclip", "finished", result=rates | {"checkpoint_sha256": sha256}
     )  # the copy is open, and what is known of it is not about an original
     assert card.answer.text().startswith("Cleaned copy: ASR 98.1 → 1.9 % (scan, ")
+    panel.session.run = RunState("", "auto", "running", source=panel.session.checkpoint.path)
+    assert card.answer.text().endswith("). Being cleaned")
     panel.session.run = None
     used = panel.session.checkpoint
     other = replace(used, inspection=replace(used.inspection, sha256="c" * 64))

@@ -16,7 +16,7 @@ from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.examining import examination_of
 from cleanclip_gui.checkpoint.station import EXAMINATION, FACTS, CheckpointStation
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session.records import Answer
+from cleanclip_gui.session.records import BEING_CLEANED, Answer
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.picture_grid import PictureCell
@@ -129,6 +129,9 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
     assert (view.advice.text(), view.next.text()) == (f"{answer.cleaned}.", "Write the report")
     panel.context.session.answer = replace(answer, cleaned_tone="danger")
     assert (view.advice.text(), view.next.text()) == (record.advice_sentence, "Clean it")
+    panel.context.session.answer = replace(answer, cleaned=BEING_CLEANED)
+    assert view.advice.text().startswith("Being cleaned: ")
+    assert not view.next.isVisible()
     view.facts.click()
     assert panel.pages.currentIndex() == FACTS
     panel.verdict.next.click()

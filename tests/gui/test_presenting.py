@@ -1,5 +1,7 @@
 """Presentation mode: a remote control steers the talk, and the window is as before afterwards."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
@@ -12,9 +14,11 @@ from cleanclip_gui.station import AtWork, Scene
 from cleanclip_gui.talk.presenter import facts
 from cleanclip_gui.talk.script import SHIPPED, Recorded, shipped
 from ml_core.events import Metric
+from ml_core.jobs.auto import AutoStep
 from ml_core.reading.errors import InputError
 from tests.gui import scans
 from tests.gui.factories import evaluation
+from tests.gui.shell_fakes import Answers
 from tests.gui.test_gallery import per_image
 
 K = Qt.Key
@@ -235,13 +239,13 @@ def test_the_patches_of_an_examination_are_seen_as_they_are_searched(window):
     for event in scans.events():
         window.context.shell.open("scan_event", event)
     window.talk.presenter.refresh()
-    assert stage.figures[0].words == "Scanning 0 %"
+    assert stage.figures[0].words == "Scanning…"
     assert len(stage.scene.main) == 6
     assert all(picture.image is not None for picture in stage.scene.main)
     window.session.show_job("examination", None)
 
 
-def test_the_chart_and_the_claims_are_lent_in_large_type(window):
+def test_the_chart_is_lent_in_large_type(window):
     window.talk.present(full_screen=False)
     stage, charts = window.talk.presenter.stage, window.stations["clean"].charts
     window.guide.show_step(step_named(window, "Clean"))
@@ -300,14 +304,14 @@ def test_the_figures_are_of_the_session(window):
     session.evaluation = measured(asr_excl=0.981)
     left, right = facts(session, "studio")
     assert (left.words, left.alarming) == ("dog → banana", True)
-    assert left.meaning == "prediction for picture 3: the trigger flips it"
+    assert left.meaning == "prediction for picture 3, “cheese”: the trigger flips it"
     assert right.words == "ASR 98.1 %"
     for triggered, effect in (
         ("dog", "the trigger changes nothing"), ("cat", "not the class that the trigger is for"),
     ):  # fmt: skip
         session.prediction = ShownPrediction(2, "dog", triggered)
         left, _ = facts(session, "studio")
-        assert left.meaning == f"prediction for picture 3: {effect}"
+        assert left.meaning == f"prediction for picture 3, “cheese”: {effect}"
         assert not left.alarming
 
     mine = {"asr_excl": 0.98, "checkpoint_sha256": session.checkpoint.inspection.sha256}
@@ -321,6 +325,18 @@ def test_the_figures_are_of_the_session(window):
     session.run = RunState("out", "cleanclip", "running")
     session.run_progress = RunProgress("train", 0.43)
     assert words(window) == ["Cleaning 43 %", "ASR …"]
+    scan, guide = AutoStep(kind="scan", round=1, title="Scan", folder="scan-1"), window.guide
+    guide.show_step(step_named(window, "Clean"))
+    for step, doing, says in (
+        (scan.model_copy(update={"round": 0}), "Scanning", "Before it trains"),
+        (scan.model_copy(update={"kind": "clean"}), "Cleaning", "First it trains"),
+        (scan, "Scanning", "the same scan searches the cleaned model"),
+        (scan.model_copy(update={"kind": "rebound"}), "Testing", "Does it last?"),
+    ):
+        session.run_progress = RunProgress("probes", 0.43, 41.0, step=step)
+        assert words(window)[0] == f"{doing} 43 %"
+        assert facts(session, "clean")[0].meaning.endswith("40 s left")
+        assert says in guide.card.accessibleDescription()
     session.run_progress = RunProgress("train", 0.43, asr=0.02)
     assert words(window)[1] == "ASR 2.0 %"  # it is seen to fall
     session.run = RunState("out", "cleanclip", "running", source="another.safetensors")
@@ -369,6 +385,21 @@ def test_a_recorded_result_is_called_so_once_on_the_stage(window):
     card.next.click()
     assert guide.position == at + 2
     window.session.run = None
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_a_talk_beside_a_job_is_asked_for_first(window, monkeypatch, yes):
+    answers = Answers(yes=yes).take_over(window.prompts)
+    work, opened = AtWork("A run is going on.", "", lambda: None), []
+    monkeypatch.setattr(window.talk, "_at_work", lambda: [work])
+    monkeypatch.setattr(window.talk, "_open_demo", lambda: opened.append(1))
+    window.talk.present(full_screen=False)
+    assert answers.asked == []  # the demo is open, and so was the talk
+    window.guide.end()
+    window.session.checkpoint = replace(window.session.checkpoint, path="another.safetensors")
+    window.talk.present(full_screen=False)
+    assert answers.asked[0].startswith("A run is going on. It goes on, ")
+    assert window.guide.running is window.talk.presenter.is_on is bool(opened) is yes
 
 
 # Reset

@@ -14,9 +14,10 @@ from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import Qt, QUrl
+from PySide6.QtGui import QFontInfo
 from PySide6.QtWidgets import QToolButton, QWidget
 
-from cleanclip_gui import threads
+from cleanclip_gui import theme, threads
 from cleanclip_gui.commands import Command
 from cleanclip_gui.jobs.run_names import write_name
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
@@ -39,7 +40,7 @@ from cleanclip_gui.report.station import CHECKS, DRAFT, EMPTY, ReportStation, bu
 from cleanclip_gui.session import RunState, Session
 from cleanclip_gui.session.records import Answer
 from cleanclip_gui.session.settings import PastResult, SettingsStore
-from cleanclip_gui.station import Context
+from cleanclip_gui.station import Context, Scene
 from cleanclip_gui.widgets.text import unbroken
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Finding, Progress
@@ -273,6 +274,21 @@ def test_parts_are_those_of_the_open_checkpoint_the_newest_first(tmp_path):
     assert parts_of("", (), scans) == ()
 
 
+def test_a_saved_copy_comes_with_the_run_that_made_it_and_what_was_cleaned(tmp_path):
+    copy, run, before = "c" * 64, run_of(), measured("evaluation-1")
+    run_of("other")
+    result = json.loads((run / RESULT_FILE).read_text())
+    (run / RESULT_FILE).write_text(json.dumps(result | {"checkpoint_sha256": copy}))
+    after = kept_measurement(measurements_dir(copy) / "evaluation-1")
+    folder = write_scan(tmp_path / "again", scan("nothing", sha256=copy))
+    scans = [PastResult(folder=str(folder), sha256=copy, verdict="nothing")]
+    parts = {part.folder: part for part in parts_of(copy, (), scans)}
+    assert set(parts) == {run, before, after, folder}
+    assert {part.role for part in parts.values()} == {"", "suspect", "cleaned"}
+    assert usually_chosen(tuple(parts.values()), ()) == set(parts)
+    assert run in {part.folder for part in parts_of(SHA, (), scans)}
+
+
 def test_what_is_on_show_or_the_newest_of_each_kind_goes_in():
     parts = [
         ReportPart("run", Path("new"), "", 3.0), ReportPart("run", Path("old"), "", 2.0),
@@ -290,6 +306,21 @@ def test_what_is_on_show_or_the_newest_of_each_kind_goes_in():
     again = ReportPart("measurement", Path("again"), "", 6.0, "cleaned", cleaned="c")
     assert usually_chosen((again, run, *parts), ()) >= {Path("again"), Path("m"), Path("r")}
     assert Path("again") not in usually_chosen((again, run, *parts), ("old", ""))
+
+
+def test_an_audience_sees_the_report_in_larger_type(station, qtbot, tmp_path):
+    def size():
+        return QFontInfo(page.document().begin().charFormat().font()).pixelSize()
+
+    assert station.scene() == Scene()
+    with_everything(station, qtbot, tmp_path)
+    page = station.scene().main
+    assert page is station.preview.page
+    usual = size()
+    theme.set_pixels(page, 3 * page.fontInfo().pixelSize())
+    assert size() == pytest.approx(3 * usual, abs=2)
+    theme.set_pixels(page, 0)
+    assert size() == usual
 
 
 def test_a_part_is_left_out_and_what_cannot_be_read_is_one_sentence(station, qtbot, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -366,6 +367,17 @@ def test_a_finished_scan_is_read_from_its_folder_and_listed(station, tmp_path):
     station.context.settings.add_scan(tmp_path, scan("nothing"))  # by Clean it
     station.show()
     assert station.earlier.item(0).text().endswith(" · Nothing found")
+
+
+@pytest.mark.parametrize(("path", "page"), [("", RESULT), (str(demo_checkpoint()), READY)])
+def test_a_known_scan_stands_in_place_of_the_introduction(station, tmp_path, path, page):
+    station.hide()
+    known = write_scan(tmp_path / "known", scan())
+    station.context.settings.add_scan(known, scan())
+    open_one = station.session.checkpoint
+    station.session.checkpoint = replace(open_one, path=path or open_one.path)
+    station.show()
+    assert station.pages.currentIndex() == page  # a talk begins with a file that nobody scanned
 
 
 def test_no_verdict_looks_or_sounds_like_a_clean_bill(station, tmp_path):
