@@ -41,7 +41,6 @@ from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Page, Scene, Station
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
 from cleanclip_gui.widgets.controls import (
-    ElidedLabel,
     Label,
     action_tool,
     bind,
@@ -67,7 +66,6 @@ from ml_core.jobs.specs import CleanSpec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
-_LEAST_LOG = 120  # pixels; less tells nothing
 _LAID_OUT_MS = 100
 _CHOSEN = 8  # pixels by which the tab that is chosen is wider than its hint
 
@@ -91,9 +89,7 @@ class PageHead(QWidget):
         self.tabs.setUsesScrollButtons(False)
         for _ in range(3):
             self.tabs.addTab("")
-        self.log_line = ElidedLabel("", "caption")
-        self.log_line.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        row(self.setup_button, self.tabs, (self.log_line, 1), of=self, spacing=theme.SPACE_S)
+        row(self.setup_button, self.tabs, None, of=self, spacing=theme.SPACE_S)
         self.show_waiting(0)
 
     def show_waiting(self, count: int, *, paused: bool = False) -> None:
@@ -113,9 +109,7 @@ class PageHead(QWidget):
         gaps = 2 * theme.SPACE_S
         room = self.width() - self.setup_button.sizeHint().width() - gaps - theme.px(_CHOSEN)
         fit_titles(self.tabs, self._titles, room)
-        taken = self.tabs.sizeHint().width() + theme.px(_CHOSEN)
-        self.tabs.setMinimumWidth(taken)
-        self.log_line.setVisible(room - taken >= theme.px(_LEAST_LOG))
+        self.tabs.setMinimumWidth(self.tabs.sizeHint().width() + theme.px(_CHOSEN))
 
 
 ROOM = Room(left=Needs(396, 396), middle=Needs(372, 520))  # the set-up is on the left
@@ -554,7 +548,7 @@ class CleanStation(Page):
         for sheet in (self.result_card, self.proof_card, self.earlier_card, self.trouble_card):
             sheet.hide()
         self.head = PageHead(self.context.actions["view.setup"])
-        self.tabs, self.log_line = self.head.tabs, self.head.log_line
+        self.tabs = self.head.tabs
         self.columns = Columns(
             self._left_side(), self._right_side(), None, ROOM,
             self.context.settings, self.id,
@@ -569,7 +563,7 @@ class CleanStation(Page):
         )  # fmt: skip
 
     def _right_side(self) -> QWidget:
-        """Run bar; tabs and the newest line of the log; this run's outcome and charts, or all."""
+        """Run bar; tabs; this run's outcome and charts, or all runs."""
         this_run = page(
             self.earlier_card, self.trouble_card, self.chain, self.result_card, self.proof_card,
             (self.charts, 1), spacing=theme.SPACE_M,
@@ -597,7 +591,7 @@ class CleanStation(Page):
         ):  # fmt: skip
             part.failed.connect(shell.failed)
         for line in (run.logged, self.queue.logged, self.proof.logged):
-            line.connect(self._log)
+            line.connect(shell.logged)
         shell.demo_opening.connect(run.forget_ended)
         run.opened.connect(self._on_run_opened)
         run.measured.connect(self.charts.add)
@@ -615,12 +609,12 @@ class CleanStation(Page):
         self.proof.changed.connect(self._start_next)
         self.auditing.used.connect(self._on_excluded)
         self.finding.used.connect(self._on_rate_found)
-        self.saving.saved.connect(lambda p: self._log(f"Saved {p.name} in {p.parent}."))
+        self.saving.saved.connect(lambda p: shell.logged.emit(f"Saved {p.name} in {p.parent}."))
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
         self.setup.changed.connect(self._keep_state)
         self.setup.reference.changed.connect(self._on_reference_changed)
-        run.began.connect(self._on_run_began)
+        run.began.connect(partial(shell.interrupted.emit, ""))
         run.ended.connect(self._on_run_ended)
         self.resume_button.clicked.connect(self.resuming.resume_shown)
         self.halve_button.clicked.connect(self._on_halve_clicked)
@@ -710,26 +704,18 @@ class CleanStation(Page):
         self.hint.setVisible(bool(hint))
         self.shell.commands_changed.emit()
 
-    def _log(self, text: str) -> None:
-        """Show the newest line of the log, and pass it on to the window's."""
-        self.log_line.setText(plain(text, 400))
-        self.shell.logged.emit(text)
-
-    def _on_run_began(self) -> None:
-        self.log_line.setText("")  # it was of the run before
-        self.shell.interrupted.emit("")
-
     def _on_run_ended(self, last: Done) -> None:
-        self.log_line.setText("")  # it was of the work
         hidden = self.run.newest_is_hidden and self.run.mode != "estimate"
         if last.status == "cancelled":
             if hidden:  # whoever cancels a run looks for what is left of it
                 self.run.show_newest()
             if self.queue.can_start:
                 waiting = plural(len(self.queue), "run")
-                self._log(f"Cancelled. The queue is paused: “Start the queue” begins {waiting}.")
+                self.shell.logged.emit(
+                    f"Cancelled. The queue is paused: “Start the queue” begins {waiting}."
+                )
         elif hidden:
-            self._log("The current run has ended; it is in the history.")
+            self.shell.logged.emit("The current run has ended; it is in the history.")
         focus = QApplication.focusWidget()
         if focus is not None and self.right.isAncestorOf(focus):
             self.context.actions.refresh()
@@ -833,7 +819,7 @@ class CleanStation(Page):
         try:
             past = read_run(Path(folder))
         except InputError as error:
-            self._log(error.sentence)
+            self.shell.logged.emit(error.sentence)
             return
         if past.can_be_shown:
             self.runs.add(past)
@@ -866,7 +852,7 @@ class CleanStation(Page):
         steps = max(1, int(SHORT_SECONDS / estimate["step_seconds"]))
         fitted = fitted_budget(self.form.recipe(), steps, estimate["pairs"])
         self.form.set_budget(fitted)
-        self._log(f"Shortened to {self.form.time.text()}.")
+        self.shell.logged.emit(f"Shortened to {self.form.time.text()}.")
 
     def _on_setup_changed(self, *_: object) -> None:
         self.run.forget_estimate()

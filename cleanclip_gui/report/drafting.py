@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Signal
 
@@ -138,7 +138,14 @@ class Drafting(QObject):
         before: tuple[object, ...] | None,
         control: tasks.TaskControl,
     ) -> Iterator[object]:
-        """Runs in its own thread; touches nothing of the object."""
+        """Runs in its own thread; touches nothing of the object.
+
+        Yields
+        ------
+        tuple
+            Parts, those that are chosen, and whether the draft is of others; then what a new draft
+            is made of, and the draft.
+        """
         run = Path(shown[0]) if shown[0] else None
         parts = parts_of(sha256, () if run is None else (run,), scans)
         chosen = {
@@ -149,20 +156,20 @@ class Drafting(QObject):
         ready = [part for part in reversed(parts) if part.folder in chosen and not part.later]
         now = (sha256, *(part.stamp for part in ready))
         is_stale = now != before and bool(ready or before)
-        yield _Parts(parts, frozenset(chosen), is_stale)
+        yield parts, frozenset(chosen), is_stale
         if now == before:
             return
         draft = None
         if ready:
             draft = self._make(self.spec("draft", ready), control.cancelled)
-        yield _Made(now, draft)
+        yield now, draft
 
-    def _on_found(self, result: object) -> None:
-        if isinstance(result, _Parts):
-            self.parts, self.chosen = result.parts, result.chosen
-            self.is_known, self.is_stale = True, result.is_stale
-        elif isinstance(result, _Made):
-            self._of, self.draft, self.error, self.is_stale = result.of, result.draft, None, False
+    def _on_found(self, result: Any) -> None:
+        if len(result) == 3:
+            self.parts, self.chosen, self.is_stale = result
+            self.is_known = True
+        else:
+            (self._of, self.draft), self.error, self.is_stale = result, None, False
         self.changed.emit()
 
     def _on_failed(self, error: InputError) -> None:
@@ -173,15 +180,3 @@ class Drafting(QObject):
     def _on_done(self) -> None:
         self.is_busy = False
         self.changed.emit()
-
-
-class _Parts:
-    def __init__(
-        self, parts: tuple[ReportPart, ...], chosen: frozenset[Path], is_stale: bool
-    ) -> None:
-        self.parts, self.chosen, self.is_stale = parts, chosen, is_stale
-
-
-class _Made:
-    def __init__(self, of: tuple[object, ...], draft: Draft | None) -> None:
-        self.of, self.draft = of, draft

@@ -540,6 +540,7 @@ class MainWindow(QMainWindow):
         shell.interrupted.connect(self.welcome.set_interrupted)
         shell.failed.connect(self.show_failure)
         shell.logged.connect(partial(self.log.add, "info"))
+        shell.logged.connect(self.status.say)
         shell.station_wanted.connect(self.show_station)
         shell.header_changed.connect(self._on_header_changed)
         self.header.answer_clicked.connect(self._on_answer_clicked)

@@ -6,14 +6,16 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QComboBox, QProgressBar, QStatusBar, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import Label, named, push_button, text_field
+from cleanclip_gui.widgets.controls import ElidedLabel, Label, named, push_button, text_field
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import device_text, plain
+
+_SAID_MS = 10_000
 
 
 class StatusBar(QStatusBar):
@@ -24,7 +26,9 @@ class StatusBar(QStatusBar):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent, sizeGripEnabled=False)
         self.setContentsMargins(theme.SPACE_S, 2, theme.SPACE_S, 2)
-        self.busy = Label("", "subtle")
+        self.busy, self.said = Label("", "subtle"), ElidedLabel("", "subtle")
+        self._told = QTimer(self, singleShot=True, interval=_SAID_MS)
+        self._told.timeout.connect(self.said.clear)
         self.job = Label()
         self.progress = named(QProgressBar(), "Progress of the running job")
         self.progress.setFixedWidth(theme.px(140))
@@ -37,6 +41,7 @@ class StatusBar(QStatusBar):
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.device.activated.connect(self._on_activated)
         self.addWidget(self.busy)
+        self.addWidget(self.said, 1)
         for widget in (self.job, self.progress, self.device):
             self.addPermanentWidget(widget)
         self.device.hide()  # until it is known what there is
@@ -49,6 +54,11 @@ class StatusBar(QStatusBar):
         self.job.setVisible(bool(text))
         self.progress.setVisible(bool(text))
         self.progress.setValue(round(1000 * min(max(fraction, 0.0), 1.0)))
+
+    def say(self, text: str) -> None:
+        """Show for a while what has just happened; the log keeps it."""
+        self.said.setText(plain(text, 400))
+        self._told.start()
 
     def set_speed(self, speed: str) -> None:
         """Say which arithmetic and layout are used there."""

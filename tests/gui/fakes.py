@@ -148,6 +148,8 @@ def station(
     """The Clean station as the window has it, without a window."""
     context = Context(session=session, inference=FakeInference(), new_runner=new_runner)
     made = CleanStation(context)
+    made.logged = []
+    made.shell.logged.connect(made.logged.append)
     made.studio = StudioStandIn(context)
     made.shell.ready.emit()  # there is no window that would
     made.output.setText(str(tmp_path / "runs"))

@@ -265,6 +265,12 @@ def test_what_is_logged_is_shown_and_kept(window):
     assert "odd" in log_file().read_text("utf-8")
 
 
+def test_what_has_just_happened_is_said_in_the_status_bar_and_kept_in_the_log(window):
+    window.context.shell.logged.emit("Saved a\x1b[31m" + " long" * 200)
+    assert window.status.said.text().startswith("Saved a\\x1b[31m long")
+    assert "Saved a\\x1b" in window.log.view.toPlainText()
+
+
 @pytest.mark.usefixtures("styled")
 def test_the_log_follows_the_theme(qtbot, qapp):
     log = LogPane()

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     import pyqtgraph as pg
 
 _SIZE, _RING = 11, 19
-_CLEAR = (7, 13)  # pixels between a limit's text and the middle of a point: at least, better
-_PLACES = 24  # of a limit's text along its line, of which one is chosen
 
 
 @dataclass(frozen=True)
@@ -132,9 +130,8 @@ class TradeoffItems:
             plot.addItem(item, ignoreBounds=True)
         self.ca_limit = _limit_line(pg, 0, 0.99, [(1, 0), (1, 0)])
         self.asr_limit = _limit_line(pg, 90, 0.03, [(0, 1), (0, 1)])
-        self._spots: Sequence[Spot] = ()
         for line in (self.ca_limit, self.asr_limit):
-            line.setZValue(20)  # what is written at it must not lie under points
+            line.setZValue(-10)  # points lie on what is written at it
             plot.addItem(line, ignoreBounds=True)
 
     def draw(
@@ -157,42 +154,6 @@ class TradeoffItems:
             pen=look.thin_pen("text", 1.5), brush=QBrush(Qt.BrushStyle.NoBrush),
         )  # fmt: skip
         self._draw_limits(shared_start(tracks), limits, aim)
-        self._spots = spots
-        self.place_text()
-
-    def place_text(self) -> None:
-        """Write the limits where they hide the fewest points, and not over each other."""
-        view = self._plot.getViewBox()
-        # Asked for its pixels before it has any, a view box ends the process.
-        (left, right), (low, high) = view.viewRange()
-        wide, high_up = view.width(), view.height()
-        x_scale, y_scale = wide / (right - left), high_up / (high - low)
-        spots = [QPointF((s.x - left) * x_scale, (s.y - low) * y_scale) for s in self._spots]
-        written = QRectF()
-
-        def lies(line: Any, place: float) -> QRectF:
-            """Where a text would be, in pixels from the lower left corner."""
-            text = line.label.textItem.boundingRect()
-            if line is self.asr_limit:
-                corner = QPointF((line.value() - left) * x_scale, place * high_up)
-            else:
-                under = (line.value() - low) * y_scale - text.height()
-                corner = QPointF(place * wide - text.width(), under)
-            return QRectF(corner, text.size())
-
-        def hides(line: Any, place: float) -> tuple[int, ...]:
-            box = lies(line, place)
-            cut = box.left() < 0 or box.bottom() > high_up  # whose bottom is the upper side here
-            around = [box.adjusted(-far, -far, far, far) for far in _CLEAR]
-            count = [sum(map(rect.contains, spots)) for rect in around]
-            return cut + box.intersects(written), *count
-
-        for line, first, by in ((self.asr_limit, 0.03, 1), (self.ca_limit, 0.99, -1)):
-            places = [first + by * number / _PLACES for number in range(_PLACES)]
-            best = min(places, key=lambda place: hides(line, place))
-            line.label.setPosition(best)
-            if line.isVisible():
-                written = lies(line, best)
 
     def point_out(self, spot: Spot | None) -> None:
         """Ring the spot at the cursor."""
@@ -230,11 +191,8 @@ class TradeoffItems:
         self._area.setVisible(with_asr)
         if start is None:
             return
-        under = theme.colour("surface")
-        under.setAlpha(190)
         floor = start - limits.ca_drop / 100
         for line in (self.ca_limit, self.asr_limit):
-            line.label.fill = QBrush(under)
             line.setPen(look.thin_pen("success", dashed=True))
             line.label.setColor(theme.colour("success"))
         self.ca_limit.setPos(floor)
@@ -415,8 +373,6 @@ class TradeoffChart(ChartFrame):
 
     def furnish(self, plot: pg.PlotWidget) -> None:
         self.items = TradeoffItems(plot)
-        for moved in (plot.getViewBox().sigRangeChanged, plot.getViewBox().sigResized):
-            moved.connect(self._on_view_changed)
         plot.scene().sigMouseClicked.connect(self._on_clicked)
         for side in ("left", "bottom"):
             plot.getAxis(side).tickStrings = percent_ticks
@@ -571,10 +527,6 @@ class TradeoffChart(ChartFrame):
             event.accept()
             self._point_out(spot)
             self._choose(spot)
-
-    def _on_view_changed(self, *_: object) -> None:
-        if self.items is not None:
-            self.items.place_text()
 
     def _on_setting_changed(self, *_: object) -> None:
         self.set_tracks(self._given)
