@@ -229,11 +229,6 @@ class PastRun:
         return run_name(self.folder, self.spec.recipe.model_dump(), self.name)
 
     @property
-    def ran_out(self) -> bool:
-        """Whether it ran out of memory: the system killed it, or it said so itself."""
-        return self.status == "failed" and self.error_code in ("killed", "memory")
-
-    @property
     def can_be_shown(self) -> bool:
         """Whether there is a result, or numbers at least."""
         return bool(self.result) or os.path.isfile(self.folder / EVENTS_FILE)

@@ -299,13 +299,6 @@ class RecipeForm(QWidget):
         self._refresh()
         self.changed.emit()
 
-    def set_budget(self, recipe: Recipe) -> None:
-        """Take examples, epochs and warm-up of a recipe of the same method."""
-        for name in ("pairs", "epochs", "warmup_steps"):
-            self.row(name).set_value(getattr(recipe, name))
-        self._refresh()
-        self.changed.emit()
-
     def rate_warning(self) -> str:
         """Why the recipe as set may destroy the checkpoint; empty if its rate is not too high."""
         return "" if self.problem() else warn_of_rate(self.recipe(), self._pretraining)

@@ -53,7 +53,7 @@ from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method
 from ml_core.cleaning.pretraining import DEMO, with_parent
-from ml_core.cleaning.recipes import Recipe, fitted_budget
+from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import PairSpec
 from ml_core.detection.scan.records import read_scan
 from ml_core.events import Done
@@ -114,7 +114,6 @@ class PageHead(QWidget):
 
 ROOM = Room(left=Needs(396, 396), middle=Needs(372, 520))  # the set-up is on the left
 THIS_RUN, RUNS, COMPARISON = range(3)
-SHORT_SECONDS = 3600.0  # what a run on a processor can be cut to
 ASK_SECONDS = 60.0  # of work that cancelling would lose
 ESTIMATE_WAITS = "Another job is running; measure when it has finished."
 _START, _ADD = "&Start cleaning", "A&dd to the queue"
@@ -501,10 +500,6 @@ class CleanStation(Page):
         self.start_button = OnceButton(theme.icon("play"), "")
         self.start_button.setObjectName("clean.start_button")
         bind(self.form.estimate_button, actions["clean.estimate"], text=True)
-        self.shorten_button = push_button(
-            "Shorten to an hour", self._on_shorten_clicked,
-            tip="Take as many examples as an hour of training allows here; fewer may clean less.",
-        )  # fmt: skip
         self.try_button = push_button(icon="studio", look="primary")
         self.save_button = bind(QPushButton(), actions["clean.save"], text=True, icon=True)
         bind(self.chain.save, actions["clean.save"], text=True, icon=True)
@@ -559,7 +554,7 @@ class CleanStation(Page):
     def _left_side(self) -> QWidget:
         """The set-up, scrolling, above the buttons, which always show."""
         return above_foot(
-            self.setup, self.setup.help, self.hint, self.shorten_button, self.start_button,
+            self.setup, self.setup.help, self.hint, self.start_button,
         )  # fmt: skip
 
     def _right_side(self) -> QWidget:
@@ -647,9 +642,6 @@ class CleanStation(Page):
         self._show_earlier()
         estimated = self.run.estimated
         self.form.show_estimate(estimate_sentence(estimated) if estimated else "")
-        self.shorten_button.setVisible(
-            bool(estimated) and estimated.get("train_seconds", 0.0) > 1.1 * SHORT_SECONDS
-        )
         self._refresh()
 
     def _show_chain(self) -> None:
@@ -843,16 +835,6 @@ class CleanStation(Page):
         self.runs.keep_name()
         self.auditing.close()
         self.finding.close()
-
-    def _on_shorten_clicked(self) -> None:
-        """Set as many examples and epochs as the measured steps allow in the time."""
-        estimate = self.run.estimated
-        if not estimate or self.form.problem():
-            return
-        steps = max(1, int(SHORT_SECONDS / estimate["step_seconds"]))
-        fitted = fitted_budget(self.form.recipe(), steps, estimate["pairs"])
-        self.form.set_budget(fitted)
-        self.shell.logged.emit(f"Shortened to {self.form.time.text()}.")
 
     def _on_setup_changed(self, *_: object) -> None:
         self.run.forget_estimate()

@@ -28,7 +28,6 @@ from tests.gui.fakes import (
     result_of,
     runner_of,
     station,
-    two_clicks,
 )
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import Answers, write_journal, write_state
@@ -117,11 +116,6 @@ def test_history_survives_the_window_and_repeats(qtbot, panel, tmp_path):
     assert blocker.args[0] == spec
     assert panel.form.recipe() == spec.recipe
     assert panel.setup.keep_steps.isChecked()
-    two_clicks(panel.runs.duplicate, 150)
-    assert len(panel.queue) == 0
-    again = read_spec(runner_of(panel).spec_path)
-    assert again.recipe == spec.recipe
-    assert again.output_dir != spec.output_dir
 
 
 def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(qtbot, panel, session):
@@ -390,7 +384,7 @@ def test_the_right_button_offers_what_can_be_done(qtbot, panel, tmp_path):
     menu = next(w for w in QApplication.topLevelWidgets() if isinstance(w, QMenu) and w.isVisible())
     actions = {action.text(): action for action in menu.actions() if action.text()}
     assert list(actions) == [
-        "Show", "Repeat", "Duplicate", "Rename", "Open the folder", "Delete",
+        "Show", "Repeat", "Rename", "Open the folder", "Delete",
     ]  # fmt: skip
     actions["Show"].trigger()
     assert panel.run.on_show.folder == old

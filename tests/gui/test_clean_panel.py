@@ -213,29 +213,6 @@ def test_no_estimate_before_it_is_measured(qtbot, panel, session):
     assert (panel.run.estimated, panel.run.details) == ({}, STALE)
 
 
-def test_a_run_of_hours_can_be_shortened(panel, session):
-    session.checkpoint = facts(session.checkpoint.path, of_demo=False)
-    panel.setup.data.demo.setChecked(True)
-    for hours, there in ((30, 100_000), (0.9, 100_000), (30, 2000)):
-        panel.form.set_method("cleanclip")
-        panel.form.set_preset("paper")
-        panel.form.estimate_button.click()
-        found = {
-            "seconds": hours * 3700, "train_seconds": hours * 3600, "step_seconds": 24.0,
-            "steps": panel.form.recipe().total_steps, "pairs": there,
-        }  # fmt: skip
-        runner_of(panel).end(Done("finished", found))
-        assert panel.shorten_button.isVisible() == (hours > 1)
-        if hours > 1:
-            panel.shorten_button.click()
-            recipe = panel.form.recipe()
-            assert abs(recipe.total_steps - 150) <= 3
-            assert recipe.pairs <= there
-            assert panel.form.changed_fields() == ("pairs", "epochs", "warmup_steps")
-            assert not panel.shorten_button.isVisible()
-            panel.form.reset()
-
-
 def finish(panel, tmp_path):
     cleaned = tmp_path / "cleaned.safetensors"
     cleaned.write_bytes(b"cleaned weights")

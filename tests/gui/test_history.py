@@ -287,16 +287,16 @@ def test_the_newest_comes_first_and_other_folders_are_left_out(tmp_path, locked)
 
 
 @pytest.mark.parametrize(
-    ("end", "status", "ran_out"),
+    ("end", "status"),
     [
-        (Done("cancelled"), "cancelled", False),
-        (Done("failed", {}, "Too little memory.", "memory"), "failed", True),
-        (KILLED, "interrupted", False),
+        (Done("cancelled"), "cancelled"),
+        (Done("failed", {}, "Too little memory.", "memory"), "failed"),
+        (KILLED, "interrupted"),
     ],
 )
-def test_how_a_run_stands(tmp_path, end, status, ran_out):
+def test_how_a_run_stands(tmp_path, end, status):
     run = read_run(write_run(tmp_path, "run", end=end))
-    assert (run.status, run.ran_out) == (status, ran_out)
+    assert run.status == status
     assert run.error == (end.error if status == "failed" else "")
 
 
@@ -380,12 +380,11 @@ def test_a_run_of_a_former_method_is_shown_and_not_run_again(qtbot, panel, sessi
     assert panel.before_after.isVisible()
     assert summary(panel.run.on_show.result).startswith("RVPT cut the ASR from 98")
     former = panel.form.method.method
-    for act in (panel.runs.repeat, panel.runs.duplicate):
-        click(act)
+    click(panel.runs.repeat)
     panel.try_cleaned()
     panel.save_cleaned()
-    again, queued, tried, saved = (failure.sentence for failure in failures)
-    assert again == queued == "RVPT is no longer offered: take Supervised finetuning instead."
+    again, tried, saved = (failure.sentence for failure in failures)
+    assert again == "RVPT is no longer offered: take Supervised finetuning instead."
     assert "is an adapter of RVPT, which is no longer offered" in tried
     assert saved == tried
     assert panel.form.method.method == former

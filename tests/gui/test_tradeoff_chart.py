@@ -67,18 +67,6 @@ def test_limits_can_be_changed(chart):
     assert "≤ 0.5" in chart.items.ca_limit.label.toPlainText()
 
 
-def test_zoom_to_the_limits_and_back(qtbot, chart):
-    chart.set_tracks([FIRST])
-    view = chart.plot.getViewBox()
-    assert view.viewRange()[0][1] > 0.99
-    chart.near.click()
-    assert view.viewRange()[0][1] < 0.25
-    assert view.viewRange()[1][0] > 0.89
-    chart.reset_view()
-    assert not chart.near.isChecked()
-    assert view.viewRange()[0][1] > 0.99
-
-
 def test_poisoned_accuracy_can_be_the_other_number(chart):
     chart.set_tracks([FIRST, Track("d", 3, "Unlabelled", (Point(0, 0.9, 0.5),))])
     chart.aim.setCurrentIndex(chart.aim.findData("poisoned_accuracy"))

@@ -48,7 +48,7 @@ from ml_core.cleaning.tradeoff import Head, Point
 from ml_core.events import Event, Metric, Saved
 from ml_core.jobs.chain_folder import is_chain
 from ml_core.jobs.folder_lock import at_work
-from ml_core.jobs.specs import CleanSpec, as_measured, halved
+from ml_core.jobs.specs import CleanSpec, halved
 from ml_core.reading.errors import InputError
 
 _Button = TypeVar("_Button", bound=QAbstractButton)
@@ -209,17 +209,9 @@ class RunsPage(QWidget):
             _button("Repeat", "Fill the form with this run's settings."),
             lambda run: self.repeated.emit(self._spec_here(run)), lambda run: True,
         )  # fmt: skip
-        self.duplicate = self._act(
-            _button("Duplicate", "Queue the same job once more, in a new folder."),
-            self._duplicate, lambda run: True,
-        )  # fmt: skip
         self.resume = self._act(
             _button("Resume", "Continue from the last save."), self._resume,
             lambda run: run.status not in _AHEAD and run.can_go_on, hides=True,
-        )  # fmt: skip
-        self.halve = self._act(
-            _button("Half the batch", "Queue it again with half the examples in a step."),
-            self.halve_run, lambda run: run.ran_out or run.status == "interrupted", hides=True,
         )  # fmt: skip
         self.start = self._act(
             _button("Start", "Start the run, or let it wait for the current one."),
@@ -607,7 +599,10 @@ class RunsPage(QWidget):
         if halved_spec.recipe == spec.recipe:
             self.say("The batch has two examples already and cannot be halved.")
             return
-        self._queue_copy(halved_spec)
+        with failing(self.failed, "Could not queue the run"):
+            folder = copy_job(halved_spec, self._runs_folder())
+            self.queue.add(folder)
+            self.table.choose(folder)
 
     def open_point(self, run: PastRun, point: Point) -> None:
         """Open the checkpoint of an evaluation in Studio; step 0 is the suspect itself."""
@@ -625,10 +620,6 @@ class RunsPage(QWidget):
             return
         result = {"source": run.spec.checkpoint, "checkpoint": point.checkpoint}
         self._studio.begin(result, asked)
-
-    def _duplicate(self, run: PastRun) -> None:
-        """Queue a run again, with the arithmetic that it measured where it left a result."""
-        self._queue_copy(as_measured(self._spec_here(run), run.result))
 
     def _resume(self, run: PastRun) -> None:
         if self._is_busy():
@@ -697,12 +688,6 @@ class RunsPage(QWidget):
         """A run's job, its checkpoint named where that file is open if it ran elsewhere."""
         result = where_open(_source_facts(run), self._session.checkpoint)
         return run.spec.model_copy(update={"checkpoint": result["source"]})
-
-    def _queue_copy(self, spec: CleanSpec) -> None:
-        with failing(self.failed, "Could not queue the run"):
-            folder = copy_job(spec, self._runs_folder())
-            self.queue.add(folder)
-            self.table.choose(folder)
 
 
 def _source_facts(run: PastRun) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QBrush, QKeyEvent, QShowEvent
-from PySide6.QtWidgets import QGraphicsRectItem, QGridLayout, QPushButton
+from PySide6.QtWidgets import QGraphicsRectItem, QGridLayout
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.frame import ChartFrame
@@ -255,11 +255,7 @@ class TradeoffChart(ChartFrame):
         self.head.hide()  # until a run has a linear head
         self.ca_drop = _limit("Limit of lost clean accuracy", "points", Limits().ca_drop)
         self.asr = _limit("Limit of attack success", "%", Limits().asr)
-        self.near = QPushButton("Zoom to the limits")
-        self.near.setCheckable(True)
-        self.near.setProperty("quiet", True)
-        self.near.setToolTip("Show the corner where both limits are kept.")
-        controls = FoldingRow(self.head, self.aim, self.near)
+        controls = FoldingRow(self.head, self.aim)
         for name, box in (("CA drop ≤", self.ca_drop), ("ASR ≤", self.asr)):
             controls.add(Label(name, "caption", buddy=box), box)
         self.under_head.addWidget(controls)
@@ -278,7 +274,6 @@ class TradeoffChart(ChartFrame):
         self.aim.currentIndexChanged.connect(self._on_setting_changed)
         self.ca_drop.valueChanged.connect(self._on_setting_changed)
         self.asr.valueChanged.connect(self._on_setting_changed)
-        self.near.toggled.connect(self._on_near_toggled)
 
     def set_tracks(self, tracks: Sequence[Track]) -> None:
         """Show these runs."""
@@ -346,7 +341,6 @@ class TradeoffChart(ChartFrame):
     def reset_view(self) -> None:
         """Show every point again, and leave the cursor."""
         self.set_own_view(True)
-        self.near.setChecked(False)
         self._point_out(None)
         self._fit()
 
@@ -422,22 +416,13 @@ class TradeoffChart(ChartFrame):
         self._tell()
 
     def _fit(self) -> None:
-        """Show every point, or the corner of the limits, unless the user has zoomed."""
+        """Show every point, unless the user has zoomed."""
         if self.plot is None or not self._own_view or not self.spots:
             return
-        view, limits = self.plot.getViewBox(), self.limits
-        start = shared_start(self._tracks) or 1.0
-        right, low = 1.0, min(spot.y for spot in self.spots)
-        low = min(low, start - 0.05)
-        left = 0.0
-        if self.near.isChecked():
-            low = start - 3 * max(limits.ca_drop, 1.0) / 100
-            if self.aim_key == "asr":
-                right = max(4 * limits.asr, 10.0) / 100
-            else:
-                left = 0.5
-        top = max([start, *(spot.y for spot in self.spots)])
-        view.setXRange(left, right, padding=0.03)
+        view, start = self.plot.getViewBox(), shared_start(self._tracks) or 1.0
+        low = min(start - 0.05, *(spot.y for spot in self.spots))
+        top = max(start, *(spot.y for spot in self.spots))
+        view.setXRange(0.0, 1.0, padding=0.03)
         view.setYRange(low, min(top + 0.01, 1.0), padding=0.06)
 
     def _here(self) -> Spot | None:
@@ -530,10 +515,6 @@ class TradeoffChart(ChartFrame):
 
     def _on_setting_changed(self, *_: object) -> None:
         self.set_tracks(self._given)
-
-    def _on_near_toggled(self, _: bool) -> None:
-        self.set_own_view(True)
-        self._fit()
 
 
 def _limit(name: str, unit: str, value: float) -> NumberBox:
