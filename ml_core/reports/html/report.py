@@ -158,6 +158,7 @@ def _page(evidence: Evidence, read: Read, most: int) -> str:
         ),
         quoted_rows=quoted_rows,
         picture=pictures.uri,
+        found_triggers=list(_found_triggers(record, pictures)),
         commands=commands(evidence),
         sums=SUMS_FILE,
         evidence_file=EVIDENCE_FILE,
@@ -352,6 +353,14 @@ class _Pictures:
             return Markup("")
         self._left -= len(content)
         return Markup("data:image/png;base64," + base64.b64encode(content).decode())
+
+
+def _found_triggers(record: Field, pictures: _Pictures) -> Iterator[Markup]:
+    """Pictures of what scans found in a suspect."""
+    for _, scan in pairs(record.scans):
+        role = record.checkpoints[scan.suspect].role
+        if scan.verdict == "found" and role == "suspect":
+            yield from filter(None, (pictures.uri(file) for _, file in pairs(scan.files)))
 
 
 def _file(read: Read, path: BundlePath) -> bytes | None:
