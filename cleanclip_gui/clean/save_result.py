@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,9 +17,11 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.prompts import Prompts, ask_safetensors
 from ml_core.atomic import replace_files
+from ml_core.jobs.specs import SAVED_FILE
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.tokenizer_file import name_beside
+from ml_core.reports.measurement_files import json_bytes
 
 
 class SaveCleaned(QObject):
@@ -51,8 +54,15 @@ class SaveCleaned(QObject):
         target = ask_safetensors(self._prompts, self._parent, title, suggested_name(result))
         if target is None:
             return
+
+        def save(control: tasks.TaskControl) -> Path:
+            copy_whole(source, target, control.cancelled)
+            with suppress(OSError):  # reports name it so
+                replace_files({source.parent / SAVED_FILE: json_bytes({"name": target.name})})
+            return target
+
         self._writing = tasks.run(
-            lambda control: copy_whole(source, target, control.cancelled),
+            save,
             self._on_saved,
             self._on_failed,
             closing_ms=threads.CLOSING_MS,

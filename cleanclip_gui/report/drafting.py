@@ -13,6 +13,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.report.parts import ReportPart, parts_of, usually_chosen
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import PastResult, SettingsStore
+from cleanclip_gui.widgets.text import plain
 from ml_core.events import Event, run_to_end
 from ml_core.jobs.report import ReportSpec
 from ml_core.reading.errors import CancelledError, InputError
@@ -84,7 +85,8 @@ class Drafting(QObject):
         self.is_busy = True
         tasks.run(
             partial(
-                self._look, "" if facts is None else facts.inspection.sha256, self._shown(),
+                self._look, "" if facts is None else facts.inspection.sha256,
+                None if facts is None else plain(Path(facts.path).stem, 60), self._shown(),
                 self._settings.results("scan"), dict(self._picked), self._of,
             ),
             self._on_found, self._on_failed, on_done=self._on_done, slot="draft",
@@ -132,6 +134,7 @@ class Drafting(QObject):
     def _look(
         self,
         sha256: str,
+        name: str | None,
         shown: tuple[str, ...],
         scans: tuple[PastResult, ...],
         picked: dict[Path, bool],
@@ -161,7 +164,8 @@ class Drafting(QObject):
             return
         draft = None
         if ready:
-            draft = self._make(self.spec("draft", ready), control.cancelled)
+            spec = self.spec("draft", ready).model_copy(update={"name": name})
+            draft = self._make(spec, control.cancelled)
         yield now, draft
 
     def _on_found(self, result: Any) -> None:

@@ -27,7 +27,14 @@ from ml_core.jobs.journal import read_json
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
 from ml_core.jobs.scan import SCAN_FILE
-from ml_core.jobs.specs import CLEANED_FILE, RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
+from ml_core.jobs.specs import (
+    CLEANED_FILE,
+    RESULT_FILE,
+    SAVED_FILE,
+    SPEC_FILE,
+    CleanSpec,
+    read_spec,
+)
 from ml_core.paths import cache_dir, data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.inspect import is_there
@@ -89,7 +96,7 @@ class ReportPart:
     def stamp(self) -> tuple[object, ...]:
         """Changes when any file of the part changes."""
         files = {
-            "run": (RESULT_FILE, REBOUND_FILE, HOLDOUTS_FILE),
+            "run": (RESULT_FILE, SAVED_FILE, REBOUND_FILE, HOLDOUTS_FILE),
             "scan": (SCAN_FILE,),
             "measurement": (MEASUREMENT_FILE,),
         }[self.kind]

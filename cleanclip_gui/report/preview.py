@@ -111,7 +111,7 @@ _LOOKS = (
     ".tile {{ border: 1px solid {edge}; }} .figure {{ font-size: 16pt; font-weight: 600; }} "
     "a {{ color: {accent}; }}"
 )
-_WORDS = "A draft. Charts and pictures are in the browser's page."
+_WORDS = "As a bundle would be written now. Charts and pictures are in the browser's page."
 
 
 class _Page(QTextBrowser):

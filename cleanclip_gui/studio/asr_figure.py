@@ -193,7 +193,7 @@ class AsrFigure(QFrame):
         column(
             self._roles, row(label, (self.target, 1), spacing=theme.SPACE_S), theme.SPACE_S,
             row((self._heading, 1), (self.status, Qt.AlignmentFlag.AlignVCenter)), self.figure,
-            self.track, self.caption, self.only, self.note, self.guessing, theme.SPACE_S, grid,
+            self.track, self.caption, theme.SPACE_S, grid, self.only, self.note, self.guessing,
             of=self, margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
             spacing=theme.SPACE_XS,
         )  # fmt: skip

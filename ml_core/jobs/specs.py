@@ -115,6 +115,8 @@ EVENTS_FILE = "events.jsonl"
 RESULT_FILE = "result.json"
 STEPS_FOLDER = "steps"
 CLEANED_FILE = "cleaned.safetensors"
+SAVED_FILE = "saved.json"
+"""The file name under which a cleaned checkpoint was saved elsewhere: ``{"name": ...}``."""
 HEAD_FILE = "linear_head.safetensors"
 STATE_FILE = "state/state.safetensors"
 TRAINING_SPLITS = ("train", "clean")

@@ -124,8 +124,8 @@ _REASONS: dict[Verdict, tuple[str, ...]] = {
     "nothing": (
         "No patch of up to 4.0 % of the picture moved more than 9.1 % of 252 pictures to one class "
         "(reference: 8.0 %); 30 starts.",
-        "Low-frequency overlays for 9 classes: at most 8.0 % above the reference (suspicious from "
-        "55.0 % on).",
+        "Low-frequency overlays for 9 classes: the best moved 8.0 % of the pictures more than on "
+        "the reference; from 55.0 % on it would be suspicious.",
     ),
     "unknown": (
         "Only 100 pictures are left to measure on, and 128 are needed: choose a larger image set.",

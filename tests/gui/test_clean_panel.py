@@ -26,7 +26,8 @@ from ml_core.cleaning.catalogue import FACTS, METHODS
 from ml_core.cleaning.pretraining import Pretraining
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
-from ml_core.jobs.specs import read_spec
+from ml_core.jobs.journal import read_json
+from ml_core.jobs.specs import SAVED_FILE, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts
@@ -250,6 +251,7 @@ def test_save_copies_whole_files(qtbot, panel, tmp_path):
     assert "is being saved" in blocker.args[0].sentence
     qtbot.waitUntil(lambda: not panel.saving.is_busy, timeout=5000)
     assert (tmp_path / "mine.safetensors").read_bytes() == b"cleaned weights"
+    assert read_json(tmp_path / SAVED_FILE) == {"name": "mine.safetensors"}  # for reports
     assert panel.logged[-1] == f"Saved mine.safetensors in {tmp_path}."
     assert not list(tmp_path.glob("*.part"))
     prompts.save_file = lambda *_: str(tmp_path / "nowhere" / "x.safetensors")

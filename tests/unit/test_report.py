@@ -23,7 +23,7 @@ from ml_core.events import Done
 from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.scan import SCAN_SPEC, ScanSpec
-from ml_core.jobs.specs import CleanSpec, write_spec_file
+from ml_core.jobs.specs import SAVED_FILE, CleanSpec, write_spec_file
 from ml_core.paths import resource
 from ml_core.reading import InputError, examine
 from ml_core.reports.record import Evidence, Tool
@@ -204,12 +204,15 @@ def test_a_changed_checkpoint_is_told(home: Path, cleaned: CleanSpec, tmp_path: 
     _report(runs=(str(moved),), out=str(tmp_path / "y.evidence"))
     assert not any("Clean it" in note for note in _evidence(tmp_path / "y.evidence").notes)
     (tmp_path / AUTO_FILE).write_text(chain.model_dump_json())
+    (moved / SAVED_FILE).write_text('{"name": "mine.safetensors"}')
     done = _report(runs=(str(moved),), out=str(tmp_path / "x.evidence"))
     assert done.status == "finished", done.error
     evidence = _evidence(tmp_path / "x.evidence")
     assert evidence.measurements["job-1-before"].tau is None
     assert any("is not where it was measured" in note for note in evidence.notes)
     assert evidence.notes[-1] == "Clean it. Begun in run. Nothing is left."
+    assert evidence.checkpoints["cleaned"].name == "mine.safetensors"  # as it was saved
+    assert evidence.verdict[1].startswith("On mine.safetensors, after cleaning, ")
 
 
 def test_what_cannot_be_reported_gets_a_sentence(cleaned, tmp_path, bundle):

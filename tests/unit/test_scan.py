@@ -360,7 +360,10 @@ def test_nothing_quotes_the_best_patch_of_all():
     assert "22.0 % of 200 pictures" in said(Stages(patches=further)).reasons[0]
     both = patched("bcdbcd", 8).model_copy(update={"overlays": overlaid(overlay(60)).overlays})
     first = said(both).reasons[0]  # the largest for its kind
-    assert first.endswith("at most 30.0 % above the reference (suspicious from 55.0 % on).")
+    assert first.endswith(
+        "the best moved 30.0 % of the pictures more than on the reference; from 55.0 % on it "
+        "would be suspicious."
+    )
     unsure = probed(probe(60, again=False)).model_copy(update={"patches": both.patches})
     (known,) = [one for one in said(unsure).reasons if "known triggers" in one]
     assert "suspicious" not in known  # its size alone does not decide

@@ -475,7 +475,7 @@ def _nothing(stages: Stages, bounds: Bounds) -> list[str]:
 
 def _until(most: float, least: float) -> str:
     """The bound of what is suspicious; empty for a result over it, which lacks something else."""
-    return f" (suspicious from {percent(least)} on)" if most < least else ""
+    return f"; from {percent(least)} on it would be suspicious" if most < least else ""
 
 
 def _best_of_each(stages: Stages, bounds: Bounds) -> Iterator[tuple[float, str]]:
@@ -528,8 +528,8 @@ def _best_of_each(stages: Stages, bounds: Bounds) -> Iterator[tuple[float, str]]
         for rows in _of_forms(stage):
             gap, least = max(0.0, *(row.gap for row in rows)), GAPS[rows[0].form][0]
             sentence = (
-                f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} {_plural(rows)}: at most "
-                f"{percent(gap)} above the reference{_until(gap, least)}."
+                f"{FORM_NAMES[rows[0].form][1]} for {len(rows)} {_plural(rows)}: the best moved "
+                f"{percent(gap)} of the pictures more than on the reference{_until(gap, least)}."
             )
             yield gap / least, sentence
     if _judges_words(stages):

@@ -23,6 +23,7 @@ from ml_core.jobs.scan import PATCHES_FILE, SCAN_SPEC, ScanSpec
 from ml_core.jobs.specs import (
     EVENTS_FILE,
     RESULT_FILE,
+    SAVED_FILE,
     SPEC_FILE,
     CleanSpec,
     read_spec,
@@ -291,8 +292,10 @@ class _Reading:
         inspection = self._clean.json(read_json(measurement.folder / INSPECTION_FILE))
         file = self._json(f"inspections/{id_}.json", inspection) if inspection else None
         name = checkpoint.name
+        if role == "cleaned" and run is not None:  # as whoever has the file knows it
+            name = str(read_json(run / SAVED_FILE).get("name") or name)[:200]
         if checkpoint.adapter_path is not None:
-            name = f"{checkpoint.name} with {Path(checkpoint.adapter_path).name}"
+            name = f"{name} with {Path(checkpoint.adapter_path).name}"
         shared = checkpoint.model_dump(include=MeasuredCheckpoint.model_fields.keys() - {"name"})
         sources.checkpoints[id_] = CheckpointFacts(
             **self._clean.json(shared), name=self._clean.text(name), role=role, inspection=file
