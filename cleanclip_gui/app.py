@@ -213,6 +213,6 @@ def make_window(
         for name in there:
             module = importlib.import_module(f"cleanclip_gui.{name}.station")
             between()
-            stations.append(module.make(context))
+            stations.append(getattr(module, f"{name.capitalize()}Station")(context))
             between()
         return MainWindow(context, stations, DataBar(context), bridge)

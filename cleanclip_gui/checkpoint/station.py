@@ -46,7 +46,7 @@ from cleanclip_gui.jobs.runner import is_taken
 from cleanclip_gui.jobs.tasks import TaskControl
 from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import BEING_CLEANED, JobState, RunProgress
-from cleanclip_gui.station import AtWork, Context, Page, Station
+from cleanclip_gui.station import AtWork, Context, Page
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.controls import bind, push_button, text_field
 from cleanclip_gui.widgets.layout import column, row
@@ -144,11 +144,6 @@ _MOST_PATHS = 1000  # that a session keeps of the table
 _MINUTES = "minutes_each"  # of the examinations of a table, among the settings
 _GOES_ON = "An examination is going on."
 _KEPT = "Its finished steps are kept, and the next examination goes on from them."
-
-
-def make(context: Context) -> Station:
-    """The station, for the window."""
-    return CheckpointStation(context)
 
 
 class CheckpointStation(Page):

@@ -38,7 +38,7 @@ from cleanclip_gui.jobs.job_dialog import JobDialogs
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import is_live
-from cleanclip_gui.station import AtWork, Context, Page, Scene, Station
+from cleanclip_gui.station import AtWork, Context, Page, Scene
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, fit_titles
 from cleanclip_gui.widgets.controls import (
     Label,
@@ -129,11 +129,6 @@ _TEST_KEEPS = "It will start from the beginning next time."
 
 def _leave() -> None:
     """Do not cancel: this work is short, and ends by itself."""
-
-
-def make(context: Context) -> Station:
-    """The station, for the window."""
-    return CleanStation(context)
 
 
 class CleanStation(Page):

@@ -31,7 +31,7 @@ from cleanclip_gui.report.parts import (
     suspect_spec,
 )
 from cleanclip_gui.report.preview import Preview
-from cleanclip_gui.station import AtWork, Context, Page, Scene, Station
+from cleanclip_gui.station import AtWork, Context, Page, Scene
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import BusyRow, Label, Note, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
@@ -102,11 +102,6 @@ _NOTHING = (
 )
 _DRAFTING = "Adding up what was measured…"
 _NEEDS_PARTS = "Needs a measurement that was kept: Report says what is missing."
-
-
-def make(context: Context) -> Station:
-    """The station, for the window."""
-    return ReportStation(context)
 
 
 class ReportStation(Page):

@@ -25,7 +25,7 @@ from cleanclip_gui.scan.setup import NONE, OWN, ScanReference, ScanSetup
 from cleanclip_gui.scan.stamping import Stamped, Stamping
 from cleanclip_gui.scan.tables import csv_rows
 from cleanclip_gui.session.records import JobState, RunProgress, is_live
-from cleanclip_gui.station import AtWork, Context, Page, Scene, Station
+from cleanclip_gui.station import AtWork, Context, Page, Scene
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.controls import Label, Note, bind, focus_first, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
@@ -93,11 +93,6 @@ _LIMITS = (
 _EXAMPLE, _PICTURE = 96, 1  # pixels of a picture, and the number of the drawing
 _ANYWAY = "A scan would run all its stages and then say “Cannot say”."
 _NOT_OPEN = "Open {} to see the found trigger on pictures."
-
-
-def make(context: Context) -> Station:
-    """The station, for the window."""
-    return ScanStation(context)
 
 
 class ScanStation(Page):

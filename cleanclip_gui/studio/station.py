@@ -24,7 +24,7 @@ from cleanclip_gui.jobs.job_dialog import JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import ImagesState, ShownCheckpoint
 from cleanclip_gui.session.records import Role, ShownPrediction
-from cleanclip_gui.station import AtWork, Context, Page, Scene, Station
+from cleanclip_gui.station import AtWork, Context, Page, Scene
 from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.asr_figure import AsrFigure
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
@@ -153,11 +153,6 @@ _PAGES = (
         "N&umbers by class", "grid", "Ctrl+Shift+5",
     ),
 )  # fmt: skip
-
-
-def make(context: Context) -> Station:
-    """The station, for the window."""
-    return StudioStation(context)
 
 
 _NATIVE = QKeySequence.SequenceFormat.NativeText

@@ -65,7 +65,8 @@ class EmptyStation(QWidget):
 
 @pytest.mark.parametrize("name", STATIONS)
 def test_every_station_has_the_members_of_the_protocol(name, context, qtbot):
-    station = importlib.import_module(f"cleanclip_gui.{name}.station").make(context)
+    module = importlib.import_module(f"cleanclip_gui.{name}.station")
+    station = getattr(module, f"{name.capitalize()}Station")(context)
     qtbot.addWidget(station)
     assert isinstance(station, Station)
     assert isinstance(station, QWidget)
