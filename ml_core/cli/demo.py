@@ -66,13 +66,14 @@ def demo(
             demo_spec(recipe, folder, trigger=file, **how), overwrite=options.overwrite
         )
         cleaned = result["checkpoint"]
+    drawn: dict[str, Any] = {}
     if cleaned is not None:
         base = demo_spec(build_recipe("mmcl", "default", [], None), folder, trigger=file, **how)
         picture = draw_before_after(base, Path(cleaned), trigger, folder / PICTURE)
-        result["picture"] = str(picture)
+        drawn = {"picture": str(picture)}
     if method is not None:
-        print_result(result, options.json)
+        print_result(result | drawn, options.json)
         return
-    print_examination(result, options.json)
-    if not options.json and cleaned is not None:
-        output.line(f"Picture: {result['picture']}")
+    print_examination(result | (drawn if options.json else {}), options.json)
+    if not options.json and drawn:
+        output.line(f"Picture: {drawn['picture']}")

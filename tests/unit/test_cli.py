@@ -22,6 +22,7 @@ from ml_core.data.demo import demo_classes
 from ml_core.events import Done
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
+from tests.gui.examinations import write_examination
 
 SMALL = ("pairs=16", "batch_size=8", "eval_every=0", "save_every=0", "precision=fp32")
 
@@ -203,6 +204,20 @@ def test_demo_makes_the_picture_and_the_json(tiny_checkpoint, tmp_path, answer_o
     with Image.open(found["picture"]) as picture:
         assert picture.size[0] > 1000
     assert (folder / "trigger.json").is_file()
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_the_whole_story_of_the_demo_ends_with_its_answer(
+    monkeypatch, tmp_path, capsys, tiny_checkpoint, form
+):
+    record = write_examination(tmp_path, checkpoint=str(tiny_checkpoint))
+    ran = record.model_dump(mode="json")
+    monkeypatch.setattr("ml_core.cli.demo.run_examination", lambda *_, **__: ran)
+    monkeypatch.setattr("ml_core.cli.picture.draw_before_after", lambda *given: given[-1])
+    assert run_command(["demo", "-o", str(tmp_path), *form]) == 0
+    told = capsys.readouterr().out
+    assert (json.loads(told)["headline"] if form else told).startswith(record.headline)
+    assert "before-after.png" in told
 
 
 # ---- explain ----
