@@ -54,9 +54,10 @@ class ExaminationInputs(QWidget):
             pictures = f"{plain(images.name, 80)} · {unbroken(count_text(images.n))}"
         self.pictures.setText(f"Pictures: {pictures}")
         reference = chosen_reference(path, model, session)
-        twin = "" if reference else twin_for(Path(path))
         named = plain(Path(reference).name, 80) if reference else _NEAREST
-        self.reference.setText(f"Reference: {_TWIN if twin else named}")
+        if (model and reference == model.demo_twin) if reference else twin_for(Path(path)):
+            named = _TWIN
+        self.reference.setText(f"Reference: {named}")
 
     def _offer_pictures(self) -> None:
         menu, button = QMenu(self), self.change_pictures

@@ -313,7 +313,7 @@ class CheckpointStation(Page):
             Command(
                 "view.examination", "Back to the e&xamination", "&View", self._on_answer_again,
                 "Show the answer of the examination again.", "back", "", 1,
-                lambda: self.examined is not None, needs="Examine the checkpoint first.",
+                self._is_examined, needs="Examine the checkpoint first.",
                 submenu=INSIDE,
             ),
             Command(
@@ -442,7 +442,10 @@ class CheckpointStation(Page):
     def _show_ways_back(self, *_: object) -> None:
         page = self.pages.currentIndex()
         self.back.setVisible(page != TABLE and bool(self.many.paths))
-        self.answer_again.setVisible(page == FACTS and self.examined is not None)
+        self.answer_again.setVisible(page == FACTS and self._is_examined())
+
+    def _is_examined(self) -> bool:
+        return self.examined is not None or self.examining.is_about(self._path)
 
     def state(self) -> dict[str, object]:
         """The files and folders of the table."""
@@ -951,6 +954,8 @@ class CheckpointStation(Page):
         answer, model = self._session.answer, self._model
         if answer is not None and model is not None and model is self._session.checkpoint:
             self.verdict.show_answer(answer)
+            if self.facts.hasFocus():  # while it was read there was nothing to press
+                self.verdict.next.setFocus()
             if (record := self.examined) is not None:
                 words, advice = record.advice_sentence, record.advice
                 if BEING_CLEANED in (answer.words, answer.cleaned):

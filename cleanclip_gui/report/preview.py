@@ -56,13 +56,13 @@ class _Parser(HTMLParser):
         if self._gone:
             self._depth += tag == self._gone
             return
-        if tag in _GONE:
+        named = dict(attrs)
+        classes = (named.get("class") or "").split()
+        if tag in _GONE or "in-print" in classes:
             self._gone, self._depth = tag, 1
             return
         if tag not in _PASSED:
             return
-        named = dict(attrs)
-        classes = (named.get("class") or "").split()
         attributes = "".join(
             f' {name}="{html.escape(value)}"'
             for name in _KEPT

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import JsonValue
 
 from ml_core.checkpoints import open_checkpoint
@@ -18,6 +19,7 @@ from ml_core.detection.scan.records import PREFIX, SCAN_FILE, ModelFacts, Scan, 
 from ml_core.events import Done, Event, Progress, to_json
 from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
+from ml_core.jobs.remeasure import png_bytes
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.scan import PATCHES_FILE, SCAN_SPEC, ScanSpec
 from ml_core.jobs.specs import (
@@ -63,6 +65,7 @@ from ml_core.reports.record import (
     TriggerFacts,
 )
 from ml_core.reports.without_paths import WithoutPaths
+from ml_core.triggers import load_trigger
 
 _RUN_FOLDERS = (
     "before", "after", "after-linear", "heldout-before", "heldout-after", "heldout-after-linear",
@@ -256,6 +259,9 @@ class _Reading:
                 copy = self._copy(folder / f"{stem}{suffix}", f"{at}/{stem}{suffix}")
                 if copy is not None:
                     files[what if f"{stem}{suffix}" == name else f"{what}_{suffix[1:]}"] = copy
+            if what != "patches" and (png := _picture_of(folder / name)) is not None:
+                files[f"{what}_picture"] = path_of = f"{at}/{stem}-picture.png"
+                sources.files[path_of] = png
         self._name_plugins(scan.versions)
         spec = _scan_spec(folder)
         asked: dict[Role, str | None] = {}
@@ -495,6 +501,15 @@ def _place(checkpoint: LocalCheckpoint, run: Path | None) -> CheckpointFiles:
         return there if is_there(there) else None
 
     return CheckpointFiles(found(checkpoint.path), found(checkpoint.donor_path))
+
+
+def _picture_of(file: Path) -> bytes | None:
+    """A found patch as PNG; None for what cannot be seen by itself."""
+    with suppress(InputError, OSError):
+        trigger = load_trigger(file)
+        if trigger.kind == "patch" and trigger.array is not None and trigger.array.ndim == 3:
+            return png_bytes((trigger.array.clip(0, 1) * 255).round().astype(np.uint8))
+    return None
 
 
 def _scan_spec(folder: Path) -> ScanSpec | None:
