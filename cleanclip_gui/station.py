@@ -53,8 +53,9 @@ class Shell(QObject):
 
     Signals
     -------
-    failed, logged
-        An InputError or Failed to show; a line for the log.
+    failed, logged, job_logged
+        An InputError or Failed to show; what has just happened, in a sentence; a line of a job,
+        which only the log has.
     station_wanted
         The id of the station to show.
     header_changed
@@ -76,6 +77,7 @@ class Shell(QObject):
 
     failed = Signal(object)
     logged = Signal(str)
+    job_logged = Signal(str)
     station_wanted = Signal(str)
     header_changed = Signal(str, str, str)
     interrupted = Signal(str)

@@ -249,14 +249,14 @@ class ExaminationView(QWidget):
         self.pictures.show_cells(cells)
         self._pictures.setVisible(bool(cells))
 
-    def show_advice(self, sentence: str, advice: Advice) -> None:
-        """Show what to do next, and the button that does it."""
+    def show_advice(self, sentence: str, advice: Advice, *, words: str = "") -> None:
+        """Show what to do next, and the button that does it, with other ``words`` on it."""
         self._advice = advice
         self.advice.setText(plain(sentence))
         self.advice.setVisible(bool(sentence))
         self.answer.setAccessibleDescription(f"{self.headline.text()} {self.advice.text()}")
         text, icon = _BUTTONS.get(advice, ("", ""))
-        self.next.setText(text)
+        self.next.setText(words or text)
         self.next.setVisible(bool(text))
         if icon:
             self.next.setIcon(theme.icon(icon, "on_accent"))

@@ -250,7 +250,7 @@ class CheckpointStation(Page):
         self.examining.began.connect(self._on_examination_began)
         self.examining.received.connect(self._on_examination_event)
         self.examining.progressed.connect(self._on_examination_progress)
-        self.examining.logged.connect(self.shell.logged)
+        self.examining.logged.connect(self.shell.job_logged)
         self.examining.ended.connect(self._on_examination_ended)
         self.many.open_clicked.connect(self._open_row)
         self.many.examine_clicked.connect(self.examine_all)
@@ -324,8 +324,8 @@ class CheckpointStation(Page):
             Command(
                 "file.examine", "E&xamine", "&File", self.examine,
                 "Check what an expert would check, in one answer: file, identity, accuracy, "
-                "triggers and weights.", "scan", "Ctrl+Shift+X", 3, lambda: bool(self._path),
-                needs="Open a checkpoint first.",
+                "triggers and weights.", "scan", "Ctrl+Shift+X", 3, self._can_examine,
+                needs="Needs an open checkpoint, and no other job at work.",
             ),
             Command(
                 "file.examine_clean", "E&xamine and clean", "&Clean",
@@ -700,6 +700,11 @@ class CheckpointStation(Page):
 
     # The examination
 
+    def _can_examine(self) -> bool:
+        """Whether there is a file to examine now, or an examination to go back to."""
+        is_free = not is_taken(self._device.wanted)
+        return bool(self._path) and (is_free or self._is_examined())
+
     def _can_examine_and_clean(self) -> bool:
         has_data = self._model is not None and self._session.images is not None
         is_free = not is_taken(self._device.wanted)
@@ -917,7 +922,7 @@ class CheckpointStation(Page):
         acts[advice]()
 
     def _clean_it(self) -> None:
-        """Start *Clean it*, or show what it lacks."""
+        """Start *Clean it*, or show what it lacks, or how far it is."""
         self.shell.station_wanted.emit("clean")
         self._run_command("clean.it")
 
@@ -957,12 +962,12 @@ class CheckpointStation(Page):
             if self.facts.hasFocus():  # while it was read there was nothing to press
                 self.verdict.next.setFocus()
             if (record := self.examined) is not None:
-                words, advice = record.advice_sentence, record.advice
                 if BEING_CLEANED in (answer.words, answer.cleaned):
-                    words, advice = f"{BEING_CLEANED}: Clean shows how far it is.", "none"
+                    self.examination.show_advice(f"{BEING_CLEANED}.", "clean", words="Go to Clean")
                 elif answer.cleaned_tone == "info":
-                    words, advice = f"{answer.cleaned}.", "report"
-                self.examination.show_advice(words, advice)
+                    self.examination.show_advice(f"{answer.cleaned}.", "report")
+                else:
+                    self.examination.show_advice(record.advice_sentence, record.advice)
 
     def _on_not_opened(self, question: OpenCheckpoint, failed: Failed) -> None:
         state = "Refused" if failed.code in REFUSED else "Not opened"

@@ -587,8 +587,8 @@ class CleaningRun(QObject):
             if self.chain is not None and (event.stage, event.done) == ("open", 1):
                 self.task.overall.expect(*self.chain.plans())  # the job of a round is on disk now
             fraction, left = self.task.fraction, self.task.seconds_left
-            step = None if self.chain is None else self.chain.running
-            self._session.run_progress = RunProgress(event.stage, fraction, left, self._asr, step)
+            progress = RunProgress(event.stage, fraction, left, self._asr, self.step)
+            self._session.run_progress = progress
             self.progressed.emit(event)
         elif isinstance(event, Metric):
             if "factor" not in event.values:

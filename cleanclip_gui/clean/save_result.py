@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,11 +16,10 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.prompts import Prompts, ask_safetensors
 from ml_core.atomic import replace_files
-from ml_core.jobs.specs import SAVED_FILE
+from ml_core.jobs.specs import note_saved
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.tokenizer_file import name_beside
-from ml_core.reports.measurement_files import json_bytes
 
 
 class SaveCleaned(QObject):
@@ -57,8 +55,7 @@ class SaveCleaned(QObject):
 
         def save(control: tasks.TaskControl) -> Path:
             copy_whole(source, target, control.cancelled)
-            with suppress(OSError):  # reports name it so
-                replace_files({source.parent / SAVED_FILE: json_bytes({"name": target.name})})
+            note_saved(source.parent, target.name)
             return target
 
         self._writing = tasks.run(

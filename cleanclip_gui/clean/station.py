@@ -580,8 +580,9 @@ class CleanStation(Page):
             self.runs, self.proof, self.finding, self.chain,
         ):  # fmt: skip
             part.failed.connect(shell.failed)
-        for line in (run.logged, self.queue.logged, self.proof.logged):
-            line.connect(shell.logged)
+        self.queue.logged.connect(shell.logged)
+        for line in (run.logged, self.proof.logged):
+            line.connect(shell.job_logged)
         shell.demo_opening.connect(run.forget_ended)
         run.opened.connect(self._on_run_opened)
         run.measured.connect(self.charts.add)

@@ -478,7 +478,7 @@ class ScanStation(Page):
         scanning.updated.connect(self._on_updated)
         scanning.progressed.connect(self._on_progressed)
         scanning.ended.connect(self._on_ended)
-        scanning.logged.connect(shell.logged)
+        scanning.logged.connect(shell.job_logged)
         self.estimating.changed.connect(self._refresh)
         self.live.busy.cancel_clicked.connect(scanning.cancel)
         self.setup.changed.connect(self._on_setup_change)

@@ -180,11 +180,12 @@ class TriggerEditor(QObject):
         title = "Upload a trigger: one file, or a pattern and its mask"
         paths = self._prompts.open_files(self._canvas, title, "", trigger_files.PICTURES)
         if paths:
-            self._use(lambda: trigger_files.from_files([Path(path) for path in paths]))
+            files = [Path(path) for path in paths]
+            self._use(lambda: trigger_files.from_files(files, self.document.size))
 
     def load_trigger(self, path: str | Path) -> None:
         """Stamp a saved trigger, a picture or a tensor."""
-        self._use(lambda: load_trigger(path))
+        self._use(lambda: load_trigger(path, side=self.document.size))
 
     def paste(self) -> None:
         """Stamp the picture in the clipboard."""
@@ -201,7 +202,7 @@ class TriggerEditor(QObject):
 
     def _take_mime(self, mime: QMimeData | None, otherwise: str) -> None:
         with self._failing("Could not use the picture"):
-            trigger = None if mime is None else trigger_files.from_mime(mime)
+            trigger = None if mime is None else trigger_files.from_mime(mime, self.document.size)
             if trigger is None:
                 raise InputError(otherwise)
             self.use_trigger(trigger)

@@ -31,8 +31,10 @@ _TRIGGERS = (".json", ".npy", ".npz")
 _PICTURE_TYPES = ("image/png", "image/webp", "image/jpeg", "image/bmp", "image/gif")
 
 
-def from_files(files: Sequence[Path]) -> Trigger:
+def from_files(files: Sequence[Path], side: int) -> Trigger:
     """The trigger in one file, or in two: a pattern and a file that is called a mask.
+
+    ``side`` is that of the model's pictures: a small picture keeps its own pixels there.
 
     Raises
     ------
@@ -40,7 +42,7 @@ def from_files(files: Sequence[Path]) -> Trigger:
         If they cannot be read, or are no such pair.
     """
     if len(files) == 1:
-        return load_trigger(files[0])
+        return load_trigger(files[0], side=side)
     pair = _pair(files)
     if pair is None:
         raise InputError(
@@ -60,7 +62,7 @@ def _pair(files: Sequence[Path]) -> tuple[Path, Path] | None:
     return pattern, masks[0]
 
 
-def from_mime(mime: QMimeData) -> Trigger | None:
+def from_mime(mime: QMimeData, side: int) -> Trigger | None:
     """The trigger that was dropped or pasted: a local file, or a picture's bytes; else None.
 
     Of two files, the one called a mask is the mask of the other. A picture's bytes go
@@ -76,11 +78,11 @@ def from_mime(mime: QMimeData) -> Trigger | None:
     if pair is not None:
         return import_trigger(*pair)
     if files:
-        return load_trigger(files[0])
+        return load_trigger(files[0], side=side)
     for kind in _PICTURE_TYPES:
         if mime.hasFormat(kind):
             data = bytes(mime.data(kind).data())
-            return from_image(read_image(data), name="Pasted")
+            return from_image(read_image(data), name="Pasted", side=side)
     return None
 
 

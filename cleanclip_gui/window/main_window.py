@@ -539,7 +539,8 @@ class MainWindow(QMainWindow):
         self.sessions.changed.connect(self._on_sessions_changed)
         shell.interrupted.connect(self.welcome.set_interrupted)
         shell.failed.connect(self.show_failure)
-        shell.logged.connect(partial(self.log.add, "info"))
+        for line in (shell.logged, shell.job_logged):
+            line.connect(partial(self.log.add, "info"))
         shell.logged.connect(self.status.say)
         shell.station_wanted.connect(self.show_station)
         shell.header_changed.connect(self._on_header_changed)
@@ -610,15 +611,21 @@ class MainWindow(QMainWindow):
         """Show the welcome page or a station; do nothing if the station does not exist."""
         if name not in self._pages:
             return
+        strays = self._has_rail_focus()
         self.pages.setCurrentWidget(self._pages[name])
         self.header.setVisible(name != "welcome")
-        if name != "welcome" and self.focusWidget() is None:
-            self.pages.setFocus()  # or Qt would put a ring around some button of the header
+        strays = self._has_rail_focus() and not strays
+        if name != "welcome" and (strays or self.focusWidget() is None):
+            self.pages.setFocus()  # or Qt would put a ring around some button beside them
         self.session.station = name
         for station, menu in self._station_menus.items():
             menu.menuAction().setVisible(station == name)
         self._name_checkpoint()
         self._refresh()
+
+    def _has_rail_focus(self) -> bool:
+        focus = self.focusWidget()
+        return focus is not None and self.rail.isAncestorOf(focus)
 
     def _on_answer_clicked(self) -> None:
         if self.session.answer is not None:

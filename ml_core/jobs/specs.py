@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -166,6 +167,12 @@ class CleanSpec(Machine, Attack, OnModel):
         """The data that are named, by field."""
         names = ("pairs", "training_images", "images", "test_images", "heldout_images")
         return {name: part for name in names if (part := getattr(self, name)) is not None}
+
+
+def note_saved(folder: Path, name: str) -> None:
+    """Keep the name under which what a run made was saved, for reports; best effort."""
+    with suppress(OSError):
+        replace_files({folder / SAVED_FILE: json.dumps({"name": name}).encode()})
 
 
 def as_measured(spec: CleanSpec, result: Mapping[str, Any]) -> CleanSpec:

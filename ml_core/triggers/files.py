@@ -234,10 +234,15 @@ def save_own_trigger(trigger: Trigger, folder: Path) -> Path:
     return save_trigger(trigger, folder / stem)[1]
 
 
-def load_trigger(path: str | Path) -> Trigger:
+def load_trigger(path: str | Path, *, side: int | None = None) -> Trigger:
     """Read a saved trigger from any of its files, or a picture or array without JSON as an upload.
 
     Files of version 1 are read as well.
+
+    Parameters
+    ----------
+    side
+        Of an upload, as `from_image` has it.
 
     Raises
     ------
@@ -249,7 +254,7 @@ def load_trigger(path: str | Path) -> Trigger:
     is_json = path.suffix.lower() == ".json"
     json_path = path if is_json else _with(_stem(path), ".json")
     if not is_json and not json_path.exists():
-        return import_trigger(path)
+        return import_trigger(path, side=side)
     record = read_record(json_path)
     stem = _stem(json_path)
     pixels = None

@@ -60,7 +60,9 @@ def painted_layer(pixels: NDArray[np.uint8], *, name: str = "Painted") -> Trigge
     )
 
 
-def from_image(image: Image.Image, *, name: str = "Uploaded", **parameters: Any) -> Trigger:
+def from_image(
+    image: Image.Image, *, name: str = "Uploaded", side: int | None = None, **parameters: Any
+) -> Trigger:
     """Turn a picture into a patch, by default a quarter of the canvas wide at the lower right.
 
     Parameters
@@ -69,6 +71,9 @@ def from_image(image: Image.Image, *, name: str = "Uploaded", **parameters: Any)
         Any mode; transparency is kept. Beyond 1024 pixels a side it is scaled down.
     name
         What to call it.
+    side
+        Pixels of the canvas, if they are known: a picture that is smaller than a quarter of it
+        keeps its own pixels.
     parameters
         Fields of `Trigger`, e.g. ``kind="blended", ratio=0.2`` to mix it over the canvas.
 
@@ -85,7 +90,8 @@ def from_image(image: Image.Image, *, name: str = "Uploaded", **parameters: Any)
         size = (max(1, round(rgba.width * scale)), max(1, round(rgba.height * scale)))
         # Premultiplied, or the colour hidden under full transparency bleeds into the edges.
         rgba = rgba.convert("RGBa").resize(size, Image.Resampling.LANCZOS).convert("RGBA")
-    defaults: dict[str, Any] = {"kind": "patch", "size": 0.25, "x": 0.8, "y": 0.8}
+    share = 0.25 if side is None else min(0.25, max(rgba.size) / side)
+    defaults: dict[str, Any] = {"kind": "patch", "size": share, "x": 0.8, "y": 0.8}
     return Trigger(name=name, pixels=np.asarray(rgba), **(defaults | parameters))
 
 

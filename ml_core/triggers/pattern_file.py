@@ -22,7 +22,9 @@ _PATCH_SIDE = 64  # smaller arrays are patches, larger ones cover the canvas
 _CLIP_CANVAS = 224
 
 
-def read_pattern_file(path: str | Path, mask: str | Path | None = None) -> Trigger:
+def read_pattern_file(
+    path: str | Path, mask: str | Path | None = None, *, side: int | None = None
+) -> Trigger:
     """Build a trigger from a file's content, by the names and shapes of its arrays.
 
     No file gives weight and canvas, so they are taken from the papers for such a content.
@@ -31,6 +33,8 @@ def read_pattern_file(path: str | Path, mask: str | Path | None = None) -> Trigg
     ----------
     mask
         A second file with the mask.
+    side
+        As `from_image` has it.
 
     Raises
     ------
@@ -39,7 +43,7 @@ def read_pattern_file(path: str | Path, mask: str | Path | None = None) -> Trigg
     """
     path = Path(path)
     if path.suffix.lower() not in ARRAY_SUFFIXES:
-        return _picture(path)
+        return _picture(path, side)
     array_file = read_arrays(path)
     arrays = {name: _plain(values, path.name) for name, values in array_file.arrays.items()}
     if mask is not None:
@@ -52,7 +56,7 @@ def read_pattern_file(path: str | Path, mask: str | Path | None = None) -> Trigg
     return replace(pattern, name=path.stem[:200], source_sha256=array_file.sha256)
 
 
-def _picture(path: Path) -> Trigger:
+def _picture(path: Path, side: int | None) -> Trigger:
     """A picture, with the SHA-256 of its file."""
     from ml_core.reading.images import read_image
 
@@ -60,7 +64,7 @@ def _picture(path: Path) -> Trigger:
     file, _ = open_regular(path)
     with file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return from_image(image, name=path.stem[:200], source_sha256=digest)
+    return from_image(image, name=path.stem[:200], side=side, source_sha256=digest)
 
 
 def _from_arrays(arrays: dict[str, Floats], name: str) -> Trigger:

@@ -204,7 +204,9 @@ def _shrunk(pixels: np.ndarray[Any, np.dtype[np.uint8]], side: int) -> Any:
     return np.asarray(Image.fromarray(pixels).convert("RGB").resize((side, side)).convert("RGBA"))
 
 
-def import_trigger(path: str | Path, mask: str | Path | None = None) -> Trigger:
+def import_trigger(
+    path: str | Path, mask: str | Path | None = None, *, side: int | None = None
+) -> Trigger:
     """Read a trigger from a picture or an array file of the published attacks.
 
     Understood are a pattern ([h, w], [h, w, 3], [3, h, w], RGBA, also with leading ones), a
@@ -221,6 +223,8 @@ def import_trigger(path: str | Path, mask: str | Path | None = None) -> Trigger:
         ``.safetensors``.
     mask
         A second file with the mask.
+    side
+        As `from_image` has it.
 
     Raises
     ------
@@ -232,7 +236,7 @@ def import_trigger(path: str | Path, mask: str | Path | None = None) -> Trigger:
         known = _recognised(path)
         if known is not None:
             return known
-    return read_pattern_file(path, mask)
+    return read_pattern_file(path, mask, side=side)
 
 
 def _recognised(path: Path) -> Trigger | None:

@@ -306,8 +306,9 @@ def test_after_a_run_nothing_is_left_of_what_went_before(qtbot, panel, session, 
     panel.runs.open_run(read_run(old))
     all_read(qtbot, panel)
     assert panel.result_card.isVisible()
-    runner.line_logged.emit("a line of a library")
-    assert panel.logged[-1] == "a line of a library"
+    with qtbot.waitSignal(panel.shell.job_logged) as blocker:
+        runner.line_logged.emit("a line of a library")
+    assert blocker.args == ["a line of a library"]
     runner.end(Done("cancelled"))
     assert panel.run_bar.title.text() == "#1 Stamped finetuning, quick: cancelled"
     assert panel.result_card.isHidden()

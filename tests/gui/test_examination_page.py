@@ -130,8 +130,7 @@ def test_one_click_on_an_open_file_leads_to_the_answer(qtbot, panel, poisoned, t
     panel.context.session.answer = replace(answer, cleaned_tone="danger")
     assert (view.advice.text(), view.next.text()) == (record.advice_sentence, "Clean it")
     panel.context.session.answer = replace(answer, cleaned=BEING_CLEANED)
-    assert view.advice.text().startswith("Being cleaned: ")
-    assert not view.next.isVisible()
+    assert (view.advice.text(), view.next.text()) == ("Being cleaned.", "Go to Clean")
     view.facts.click()
     assert panel.pages.currentIndex() == FACTS
     panel.verdict.next.click()
@@ -250,7 +249,7 @@ def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_
     assert examination_of(str(poisoned), None, session).reference is None
 
 
-def test_the_other_stations_know_what_was_found(qtbot, make, poisoned, tmp_path):
+def test_the_other_stations_know_what_was_found(qtbot, make, poisoned, tmp_path, monkeypatch):
     window = make(new_runner=FakeRunner)
     panel, scan = window.stations["checkpoint"], window.stations["scan"]
     panel.open(poisoned)
@@ -272,6 +271,14 @@ def test_the_other_stations_know_what_was_found(qtbot, make, poisoned, tmp_path)
     pictures, window.session.images = window.session.images, None
     assert not window.actions_["file.examine_clean"].isEnabled()
     window.session.images = pictures
+    with monkeypatch.context() as patch:
+        patch.setattr("cleanclip_gui.checkpoint.station.is_taken", lambda device: True)
+        window.actions_.refresh()
+        assert window.actions_["file.examine"].isEnabled()  # it was examined: that is shown
+        panel.examined = None
+        window.actions_.refresh()
+        assert not window.actions_["file.examine"].isEnabled()
+    window.actions_.refresh()
     window.actions_.run("file.examine_clean")
     assert [error.sentence.split(",")[0] for error in failures] == ["A scan needs 144 pictures"]
     assert not panel.examining.is_running

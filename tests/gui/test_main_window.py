@@ -265,6 +265,17 @@ def test_what_is_logged_is_shown_and_kept(window):
     assert "odd" in log_file().read_text("utf-8")
 
 
+def test_the_focus_stays_in_the_pages_where_the_last_button_is_disabled(window):
+    window.activateWindow()
+    window.show_station("clean")
+    button = window.stations["clean"].tabs
+    button.setFocus()
+    window.show_station("report")
+    button.setEnabled(False)
+    window.show_station("clean")
+    assert not window.rail.isAncestorOf(window.focusWidget())
+
+
 def test_what_has_just_happened_is_said_in_the_status_bar_and_kept_in_the_log(window):
     window.context.shell.logged.emit("Saved a\x1b[31m" + " long" * 200)
     assert window.status.said.text().startswith("Saved a\\x1b[31m long")

@@ -134,7 +134,7 @@ def test_the_title_stands_first_and_then_the_story(window, qtbot):
     assert stage.figures[0].words == window.guide.talk.title
     assert not stage.scene.main
     press(qtbot, window, K.Key_Space)
-    assert stage.figures[0].words == "poisoned.safetensors"
+    assert stage.figures[0].words == "An unknown file"
     press(qtbot, window, K.Key_Left)
     assert stage.figures[0].words == window.guide.talk.title
     for name in SHIPPED:  # nobody sees the sticker before it was searched for
@@ -295,7 +295,11 @@ def test_the_figures_are_of_the_session(window):
     session = window.session
     session.evaluation, session.prediction = None, None
     window.show_station("checkpoint")
+    demo = session.checkpoint
+    session.checkpoint = replace(demo, path="downloaded.pt")
     assert words(window) == ["poisoned.safetensors", ""]
+    session.checkpoint = demo
+    assert words(window) == ["An unknown file", ""]  # its name would give the answer away
     window.show_station("studio")
     assert words(window) == ["–", ""]
     session.evaluation = measured()
@@ -322,6 +326,10 @@ def test_the_figures_are_of_the_session(window):
         session.evaluation = measured(**mine | fields)
         assert words(window)[1] == rate
     window.show_station("clean")
+    session.evaluation, trigger = measured(trigger=None), session.trigger
+    session.trigger = None
+    assert words(window) == ["CA 99.0 %", ""]  # and not twice
+    session.trigger, session.evaluation = trigger, measured(**mine | fields)
     session.run = RunState("out", "cleanclip", "running")
     session.run_progress = RunProgress("train", 0.43)
     assert words(window) == ["Cleaning 43 %", "ASR …"]

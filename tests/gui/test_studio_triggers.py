@@ -204,6 +204,14 @@ def test_saved_triggers_are_listed_used_and_deleted(studio):
     studio.editor.library.reject()
 
 
+@pytest.mark.parametrize(("side", "share"), [(9, 9 / 64), (16, 0.25), (300, 0.25)])
+def test_a_small_picture_keeps_its_pixels_on_the_models_canvas(studio, tmp_path, side, share):
+    Image.fromarray(np.full((side, side, 3), 200, np.uint8)).save(tmp_path / "sticker.png")
+    studio.editor.load_trigger(tmp_path / "sticker.png")
+    assert studio.editor.current_trigger().size == pytest.approx(share)
+    assert load_trigger(tmp_path / "sticker.png").size == 0.25  # where no canvas is known
+
+
 def test_a_pattern_and_its_mask_are_taken_together(studio, tmp_path):
     mask, pattern = np.zeros((64, 64), np.float32), np.full((64, 64, 3), 0.5, np.float32)
     mask[:8, :8] = 1

@@ -67,14 +67,6 @@ def test_limits_can_be_changed(chart):
     assert "≤ 0.5" in chart.items.ca_limit.label.toPlainText()
 
 
-def test_poisoned_accuracy_can_be_the_other_number(chart):
-    chart.set_tracks([FIRST, Track("d", 3, "Unlabelled", (Point(0, 0.9, 0.5),))])
-    chart.aim.setCurrentIndex(chart.aim.findData("poisoned_accuracy"))
-    assert [(s.track.key, s.x) for s in chart.spots] == [("a", 0.02), ("a", 0.5), ("a", 0.9)]
-    assert not chart.items.asr_limit.isVisible()
-    assert chart.plot.getAxis("bottom").labelText == "Poisoned accuracy"
-
-
 def test_every_point_is_exported(chart, tmp_path):
     chart.set_tracks([FIRST, SECOND])
     chart.save(tmp_path / "t.csv")

@@ -22,14 +22,14 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
 from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec
 from ml_core.jobs.report import ReportSpec
-from ml_core.jobs.scan import SCAN_SPEC, ScanSpec
+from ml_core.jobs.scan import SCAN_SPEC, TRIGGER_STEM, ScanSpec
 from ml_core.jobs.specs import SAVED_FILE, CleanSpec, write_spec_file
 from ml_core.paths import resource
 from ml_core.reading import InputError, examine
 from ml_core.reports.record import Evidence, Tool
 from ml_core.reports.without_paths import WithoutPaths
 from ml_core.reports.write_bundle import out_of, write_bundle
-from ml_core.triggers import demo_trigger, save_trigger
+from ml_core.triggers import Trigger, demo_trigger, save_trigger
 from tests.gui.scans import scan as made_scan
 from tests.gui.scans import write_scan
 from tests.unit.draining import done_of, finished
@@ -160,12 +160,16 @@ def test_pictures_and_scans_go_in_if_asked(bundle, home, cleaned, pictures, tmp_
     assert hashlib.sha256(files[facts.file]).hexdigest() == facts.sha256
     assert not any(name.startswith("thumbnails/") for name in files)
     write_scan(tmp_path / "scan", made_scan("found"))
+    patch = Trigger(kind="patch", name="Found patch", array=np.full((9, 9, 3), 0.5, np.float32))
+    save_trigger(patch, tmp_path / "scan" / TRIGGER_STEM)
     scanned = tmp_path / "x.evidence"
     done = _report(scans=(str(tmp_path / "scan"),), out=str(scanned))
     assert done.status == "finished", (done.error, done.details)
     evidence = _evidence(scanned)
     scan = evidence.scans["scan-1"]
-    assert {"scan", "trigger", "patches"} <= set(scan.files)
+    assert {"scan", "trigger", "patches", "trigger_picture"} <= set(scan.files)
+    with Image.open(scanned / scan.files["trigger_picture"]) as seen:
+        assert seen.size == (9, 9)
     assert set(scan.files.values()) <= set(_files(scanned))
     assert {"scan-1-verdict", "scan-1-found"} <= {claim.id for claim in evidence.claims}
     assert "known from its scan alone" in " ".join(evidence.notes)

@@ -29,7 +29,7 @@ from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.number_box import Chooser, NumberBox
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent, percent_range
-from ml_core.cleaning.tradeoff import Aim, Head, Limits, Point, pareto
+from ml_core.cleaning.tradeoff import Head, Limits, Point, pareto
 from ml_core.exports import to_csv
 
 if TYPE_CHECKING:
@@ -83,14 +83,14 @@ class Spot:
     on_front: bool
 
 
-def spots_of(tracks: Sequence[Track], aim: Aim) -> tuple[Spot, ...]:
-    """Every point that has the number on the horizontal axis, run by run, step by step."""
+def spots_of(tracks: Sequence[Track]) -> tuple[Spot, ...]:
+    """Every point with an attack success rate, run by run, step by step."""
     pairs = [(track, point) for track in tracks for point in track.points]
-    front = set(pareto([point for _, point in pairs], aim))
+    front = set(pareto([point for _, point in pairs], "asr"))
     return tuple(
-        Spot(track, point, value, point.ca, number in front)
+        Spot(track, point, point.asr, point.ca, number in front)
         for number, (track, point) in enumerate(pairs)
-        if (value := point.aim(aim)) is not None
+        if point.asr is not None
     )
 
 
@@ -134,9 +134,7 @@ class TradeoffItems:
             line.setZValue(-10)  # points lie on what is written at it
             plot.addItem(line, ignoreBounds=True)
 
-    def draw(
-        self, spots: Sequence[Spot], tracks: Sequence[Track], limits: Limits, aim: Aim
-    ) -> None:
+    def draw(self, spots: Sequence[Spot], tracks: Sequence[Track], limits: Limits) -> None:
         """Draw runs, front and limits."""
         for item in self._lines:
             self._plot.removeItem(item)
@@ -153,7 +151,7 @@ class TradeoffItems:
             [s.x for s in best], [s.y for s in best],
             pen=look.thin_pen("text", 1.5), brush=QBrush(Qt.BrushStyle.NoBrush),
         )  # fmt: skip
-        self._draw_limits(shared_start(tracks), limits, aim)
+        self._draw_limits(shared_start(tracks), limits)
 
     def point_out(self, spot: Spot | None) -> None:
         """Ring the spot at the cursor."""
@@ -183,12 +181,9 @@ class TradeoffItems:
             self._plot.addItem(item, ignoreBounds=True)
             self._lines.append(item)
 
-    def _draw_limits(self, start: float | None, limits: Limits, aim: Aim) -> None:
-        shown = start is not None
-        self.ca_limit.setVisible(shown)
-        with_asr = shown and aim == "asr"
-        self.asr_limit.setVisible(with_asr)
-        self._area.setVisible(with_asr)
+    def _draw_limits(self, start: float | None, limits: Limits) -> None:
+        for item in (self.ca_limit, self.asr_limit, self._area):
+            item.setVisible(start is not None)
         if start is None:
             return
         floor = start - limits.ca_drop / 100
@@ -197,8 +192,6 @@ class TradeoffItems:
             line.label.setColor(theme.colour("success"))
         self.ca_limit.setPos(floor)
         self.ca_limit.label.setFormat(f"CA drop ≤ {limits.ca_drop:g}")
-        if not with_asr:
-            return
         self.asr_limit.setPos(limits.asr / 100)
         self.asr_limit.label.setFormat(f"ASR ≤ {limits.asr:g} %")
         soft = theme.colour("success")
@@ -216,7 +209,6 @@ def _limit_line(pg: Any, angle: int, position: float, anchors: list[tuple[int, i
 _NEAR_PIXELS = 14.0
 _KEY_COLUMNS = 3
 _HEADS: dict[Head, str] = {"zero-shot": "Zero-shot", "linear": "Linear"}
-_AXES: dict[Aim, str] = {"asr": "Attack success rate", "poisoned_accuracy": "Poisoned accuracy"}
 HINT = (
     "Point at a step, or use the arrow keys; click or Enter opens its checkpoint in Studio. Ringed "
     "= Pareto front. Hollow = no checkpoint kept."
@@ -244,10 +236,6 @@ class TradeoffChart(ChartFrame):
         self.items: TradeoffItems | None = None
         self._at: int | None = None
         self._keyed: list[tuple[int, str]] = []
-        self.aim = Chooser()
-        self.aim.setAccessibleName("Number on the horizontal axis")
-        for key, text in _AXES.items():
-            self.aim.addItem(text, key)
         self.head = Chooser()
         self.head.setAccessibleName("Whose numbers")
         for head, text in _HEADS.items():
@@ -255,7 +243,7 @@ class TradeoffChart(ChartFrame):
         self.head.hide()  # until a run has a linear head
         self.ca_drop = _limit("Limit of lost clean accuracy", "points", Limits().ca_drop)
         self.asr = _limit("Limit of attack success", "%", Limits().asr)
-        controls = FoldingRow(self.head, self.aim)
+        controls = FoldingRow(self.head)
         for name, box in (("CA drop ≤", self.ca_drop), ("ASR ≤", self.asr)):
             controls.add(Label(name, "caption", buddy=box), box)
         self.under_head.addWidget(controls)
@@ -271,7 +259,6 @@ class TradeoffChart(ChartFrame):
         if layout is not None:
             layout.addWidget(self._readout)
         self.head.currentIndexChanged.connect(self._on_setting_changed)
-        self.aim.currentIndexChanged.connect(self._on_setting_changed)
         self.ca_drop.valueChanged.connect(self._on_setting_changed)
         self.asr.valueChanged.connect(self._on_setting_changed)
 
@@ -286,7 +273,7 @@ class TradeoffChart(ChartFrame):
             self.head.setCurrentIndex(0)
             self.head.blockSignals(False)
         self._tracks = tuple(track.of(self.head_key) for track in tracks)
-        self.spots = spots_of(self._tracks, self.aim_key)
+        self.spots = spots_of(self._tracks)
         self._at = None
         if before is not None:
             self._at = next(
@@ -298,11 +285,6 @@ class TradeoffChart(ChartFrame):
             )  # fmt: skip
         self._show_keys()
         self.redraw()
-
-    @property
-    def aim_key(self) -> Aim:
-        """What stands on the horizontal axis."""
-        return "asr" if self.aim.currentData() == "asr" else "poisoned_accuracy"
 
     @property
     def head_key(self) -> Head:
@@ -378,11 +360,11 @@ class TradeoffChart(ChartFrame):
             return
         self._dress_axes()
         words = {"color": theme.colour("muted").name(), "font-size": "9pt"}
-        plot.setLabel("bottom", _AXES[self.aim_key], **words)
+        plot.setLabel("bottom", "Attack success rate", **words)
         plot.setLabel("left", "Clean accuracy", **words)
         plot.getAxis("left").setWidth(62)
         plot.getAxis("bottom").setGrid(48)
-        self.items.draw(self.spots, self._tracks, self.limits, self.aim_key)
+        self.items.draw(self.spots, self._tracks, self.limits)
         self.items.point_out(self._here())
 
     def _show_keys(self) -> None:
