@@ -281,6 +281,7 @@ class _Chain:
                 before, after = result["before"] or {}, result["after"] or {}
                 rates: dict[str, Any] = {"ca_before": before.get("ca"), "ca": after.get("ca")}
                 rates |= {"asr_before": before.get("asr_excl"), "asr": after.get("asr_excl")}
+                rates["trigger"] = before.get("trigger_name") or ""
                 rates["stopped_because"] = result.get("stopped_because") or ""
                 self._rounds.append(replace(new, checkpoint=result["checkpoint"], **rates))
                 return words.about_round(self._rounds[-1])

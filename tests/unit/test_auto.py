@@ -192,7 +192,7 @@ def test_a_trigger_that_is_only_measured_is_not_learnt_from(spec, say, tmp_path,
         assert len(job.stamps) == stamps  # no more than can be written in a job
         assert all(load_trigger(path).digest == load_trigger(trigger).digest for path in job.stamps)
         assert job.recipe.made_up_share == (1.0 if measure_only else 0.25)
-        assert "The attack success rate went from" in told(result)
+        assert "The attack success rate of “BadNets noise” went from" in told(result)
         assert "Nothing called for cleaning" not in told(result)
 
 

@@ -32,6 +32,8 @@ class Round:
         Its folder inside that of the chain.
     checkpoint
         Path of the cleaned checkpoint.
+    trigger
+        Name of the trigger that its attack success rates are of; empty without one.
     stopped_because
         Why its training ended early, as a sentence; empty where it did not.
     scan
@@ -47,6 +49,7 @@ class Round:
     ca: float | None = None
     asr_before: float | None = None
     asr: float | None = None
+    trigger: str = ""
     stopped_because: str = ""
     scan: Scan | None = None
 

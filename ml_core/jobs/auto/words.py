@@ -11,6 +11,7 @@ from ml_core.evaluation.records import largest_loss
 from ml_core.figures import percent
 from ml_core.jobs.auto import StepKind
 from ml_core.jobs.auto.choice import MOST_LOST, Round, is_found
+from ml_core.reading.errors import plain
 
 STOPPED = (
     "It was stopped before its end. When the chain is started again, it goes on with this step."
@@ -28,7 +29,8 @@ def about_round(cleaned: Round) -> str:
     """What a round changed."""
     attack = f"{percent(cleaned.asr_before)} to {percent(cleaned.asr)}"
     accuracy = f"{percent(cleaned.ca_before)} to {percent(cleaned.ca)}"
-    first = f"The attack success rate went from {attack}."
+    of = f" of “{plain(cleaned.trigger[:60])}”" if cleaned.trigger else ""
+    first = f"The attack success rate{of} went from {attack}."
     if cleaned.asr is None:
         first = "No attack was measured: no trigger is known, or there are no labelled pictures."
     second = f"Clean accuracy went from {accuracy}."
