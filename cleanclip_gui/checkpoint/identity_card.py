@@ -65,9 +65,10 @@ class IdentityCard(QFrame):
             "Compare with it", lambda: self.compare_clicked.emit(self._reference),
             tip="Show tensor by tensor where the known file differs.",
         )  # fmt: skip
+        known = bind(QPushButton(), actions["file.known"], text=True)
         column(
             Label("Which CLIP is this?", "heading"), self.text, self.progress, self.busy,
-            FoldingRow(self.identify_button, self.compare),
+            FoldingRow(self.identify_button, self.compare, known),
             of=self, margins=theme.SPACE_L, spacing=theme.SPACE_S,
         )  # fmt: skip
         self.set_file(None)

@@ -215,11 +215,6 @@ class CleaningRun(QObject):
         return self.newest if self.is_cleaning and self.newest is not None else self.on_show
 
     @property
-    def progress(self) -> RunProgress | None:
-        """How far the process at work is; None before its first report."""
-        return self._session.run_progress
-
-    @property
     def chain(self) -> Chain | None:
         """The chain at work."""
         return self.newest.chain if self.is_cleaning and self.newest is not None else None

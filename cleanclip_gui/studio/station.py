@@ -129,6 +129,7 @@ _AT_ONCE = 2.0  # seconds
 _RARE, _ALL_TABS = ("pair", "classes"), 700  # pixels of width for a tab of each page
 _REST_MS = 250
 _ASKED = "Predicting…"
+_NO_STEP = "Needs an act on Studio's canvas."
 _TEXTS = "Class texts are being embedded…"
 # Name, tab, tab where room is short, tool tip of the tab, command, icon and key of each page.
 _PAGES = (
@@ -304,12 +305,12 @@ class StudioStation(Page):
         return (
             Command(
                 "edit.undo", "&Undo", "&Edit", editor.undo, "Undo the last act on the canvas.",
-                "undo", "Ctrl+Z", 0, lambda: self._is_shown() and stack.can_undo(),
+                "undo", "Ctrl+Z", 0, lambda: self._is_shown() and stack.can_undo(), needs=_NO_STEP,
             ),
             Command(
                 "edit.redo", "&Redo", "&Edit", self.document.redo, "Redo the undone act.", "redo",
                 "Ctrl+Shift+Z",
-                0, lambda: self._is_shown() and stack.can_redo(),
+                0, lambda: self._is_shown() and stack.can_redo(), needs=_NO_STEP,
             ),
             Command(
                 "edit.paste", "&Paste picture as trigger", "&Edit", editor.paste,

@@ -29,6 +29,7 @@ def opened(panel, qtbot, path):
 
 
 def add_to_known(panel, qtbot, title):
+    qtbot.waitUntil(panel.actions_["file.known"].isEnabled, timeout=WAIT)  # all is read
     enter_known(panel, title)
     qtbot.waitUntil(lambda: f"known from now on, as {title}" in text(panel), timeout=WAIT)
 
