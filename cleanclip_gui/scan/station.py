@@ -730,6 +730,7 @@ class ScanStation(Page):
             awaited, self._awaited = self._awaited, ""
             if facts.path == awaited:
                 self._on_scan_wanted(self._scans[-1])
+            self._show_known()
 
     def _forget(self) -> None:
         """Remove the result on show, or the words on how the last scan ended."""

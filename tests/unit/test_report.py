@@ -18,6 +18,7 @@ from PIL import Image
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
 from ml_core.jobs.auto import AUTO_FILE, AutoResult, AutoSpec
@@ -217,6 +218,7 @@ def test_a_changed_checkpoint_is_told(home: Path, cleaned: CleanSpec, tmp_path: 
     assert evidence.notes[-1] == "Clean it. Begun in run. Nothing is left."
     assert evidence.checkpoints["cleaned"].name == "mine.safetensors"  # as it was saved
     assert evidence.verdict[1].startswith("On mine.safetensors, after cleaning, ")
+    assert run_command(["verify", str(tmp_path / "x.evidence")]) == 0
 
 
 def test_what_cannot_be_reported_gets_a_sentence(cleaned, tmp_path, bundle):

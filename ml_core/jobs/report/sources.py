@@ -296,10 +296,11 @@ class _Reading:
         id_ = self._new_id(role)
         sources._identities[key] = id_
         inspection = self._clean.json(read_json(measurement.folder / INSPECTION_FILE))
-        file = self._json(f"inspections/{id_}.json", inspection) if inspection else None
         name = checkpoint.name
         if role == "cleaned" and run is not None:  # as whoever has the file knows it
             name = str(read_json(run / SAVED_FILE).get("name") or name)[:200]
+            inspection |= {"name": self._clean.text(name)} if inspection else {}
+        file = self._json(f"inspections/{id_}.json", inspection) if inspection else None
         if checkpoint.adapter_path is not None:
             name = f"{name} with {Path(checkpoint.adapter_path).name}"
         shared = checkpoint.model_dump(include=MeasuredCheckpoint.model_fields.keys() - {"name"})
