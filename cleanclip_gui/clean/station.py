@@ -635,13 +635,15 @@ class CleanStation(Page):
             self.halve_button.setVisible(trouble.may_lack_memory)
             self.details_button.setVisible(bool(trouble.error and trouble.error.details))
         self._show_chain()
-        self._show_earlier()
         estimated = self.run.estimated
         self.form.show_estimate(estimate_sentence(estimated) if estimated else "")
         self._refresh()
 
     def _show_chain(self) -> None:
-        """Show the chain that the run on show is of, and the charts unless it scans or proves."""
+        """Show the chain that the run on show is of, and the charts unless it scans or proves.
+
+        Where another run or another checkpoint is the newest, a card says so.
+        """
         run = self.run.on_show
         at_work = self.run.is_cleaning and run is self.run.newest
         was_left = bool(run.result) and not (run.shows_result or at_work)  # for another checkpoint
@@ -649,17 +651,17 @@ class CleanStation(Page):
         self.chain.show_chain(chain, at_work=at_work)
         self.save_button.setHidden(bool(chain and chain.best))  # its answer has the same button
         self.charts.setVisible(not (at_work and self.run.begins_again) and not was_left)
-
-    def _show_earlier(self) -> None:
-        """Say that an earlier run is on show, and offer the newest one."""
-        run = self.run
-        hidden = run.newest_is_hidden and bool(run.on_show.source)
-        self.earlier_card.setVisible(hidden)
+        hidden = self.run.newest_is_hidden and bool(run.source)
+        self.earlier_card.setVisible(hidden or was_left)
+        self.newest_button.setVisible(hidden)
         if hidden:
-            going = "another one is running" if run.is_cleaning else "the last one has ended"
+            going = "another one is running" if self.run.is_cleaning else "the last one has ended"
             self.earlier_text.setText(f"An earlier run is shown; {going}.")
-            what = "run at work" if run.is_cleaning else "last run"
+            what = "run at work" if self.run.is_cleaning else "last run"
             self.newest_button.setText(f"Show the {what}")
+        elif was_left:
+            name = plain(Path(run.result["source"]).name, 80)
+            self.earlier_text.setText(f"It cleaned {name}. Open that file to see what came of it.")
 
     def _refresh(self, *_: object) -> None:
         """Enable what can be done, and say what is missing."""

@@ -239,6 +239,10 @@ def test_the_answer_goes_with_its_checkpoint(panel, session):
         session.checkpoint = checkpoint
         shown_parts = panel.chain, panel.charts, panel.result_card
         assert [part.isVisible() for part in shown_parts] == [seen] * 3
+        assert panel.earlier_card.isVisible() is not seen  # the page is not empty
+    session.checkpoint = facts("another.safetensors")
+    name = Path(result["source"]).name
+    assert panel.earlier_text.text() == f"It cleaned {name}. Open that file to see what came of it."
 
 
 def test_of_several_rounds_the_one_that_is_kept_is_named(panel):
