@@ -101,7 +101,7 @@ class Pretraining:
         return f"This checkpoint was pretrained at a peak of {rate} ({self.source})."
 
 
-DEMO = Pretraining(DEMO_PEAK, "the built-in demo", "demo")
+DEMO = Pretraining(DEMO_PEAK, "as the built-in demo", "demo")
 UNKNOWN = Pretraining(None, "", "unknown")
 
 
