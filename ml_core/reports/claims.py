@@ -455,8 +455,8 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
         if others:
             without += f", on the reference {percent(others[0].rate.value)}"
         compared = (
-            f"{opening}: the trigger makes {_share(claim.rate)} of the pictures "
-            f"{_population(claim.metric)} “{facts.target_name}”{without}"
+            f"{opening}: the trigger{_called(material, facts)} makes {_share(claim.rate)} of the "
+            f"pictures {_population(claim.metric)} “{facts.target_name}”{without}"
         )
     searched = _search_words(material, scans[0]) if scans else ""
     if compared and searched:
@@ -704,6 +704,12 @@ def _where(material: Material, facts: MeasurementFacts, metric: Metric) -> str:
         return f"{name}{held}"
     trigger = material.triggers[facts.trigger].name or "without name"
     return f"{name}{held}, trigger “{trigger}”"
+
+
+def _called(material: Material, facts: MeasurementFacts) -> str:
+    """The name of a measurement's trigger, if it has one."""
+    name = "" if facts.trigger is None else material.triggers[facts.trigger].name
+    return f" “{name}”" if name else ""
 
 
 def _population(metric: Metric) -> str:
