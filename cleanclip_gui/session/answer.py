@@ -55,7 +55,7 @@ class AnswerKeeper:
         is_copy = run is not None and run.result.get("checkpoint_sha256") == sha256
         is_scanned = scan is not None and bool(scan.answer)
         if words and (is_copy or not (is_scanned or rate is not None)):
-            return Answer(words, cleaned_tone, "clean", scan, measured)
+            return Answer(words, cleaned_tone, "clean", scan)
         if scan is not None and scan.answer:
             tone = _TONES.get(scan.verdict, "")
             return Answer(scan.answer, tone, "scan", scan, measured, words, cleaned_tone)

@@ -310,7 +310,7 @@ class AsrFigure(QFrame):
         self.baseline.show_rate(e.baseline_target_rate, e.baseline_interval, "–")
         if e.trigger is None:
             self.pulled.show_value(NOT_MEASURED, number=False)
-        elif e.most_pulled is None:
+        elif e.most_pulled is None or e.most_pulled_rise < 0.0005:
             self.pulled.show_value("none", number=False)
         else:
             self.pulled.show_value(escape(e.most_pulled), f"+{100 * e.most_pulled_rise:.1f} points")

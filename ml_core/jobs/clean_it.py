@@ -255,6 +255,8 @@ class _Chain:
 
         title = f"Scan after round {number}" if number else "Scan before cleaning"
         why = "Does the same scan still find something?" if number else "What is there to clean?"
+        if name == str(folder):
+            why = "The scan that was made before is taken over."
         step = AutoStep(kind="scan", round=number, title=title, folder=name, why=why)
         return (yield from self._step(step, work, take))
 

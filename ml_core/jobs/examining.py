@@ -325,7 +325,7 @@ class _Examining:
         except InputError as error:
             yield self._tell("identity", "unknown", [error.sentence])
         lines = () if identity is None else identity.sentences
-        architecture = [f"{self._architecture}, by its shapes."] if self._architecture else []
+        architecture = [f"{self._architecture}."] if self._architecture else []
         named = self._spec.reference
         self._reference_path, why = self._comparison(identity)
         if self._reference_path is not None:

@@ -540,9 +540,7 @@ def _scan_of(material: Material, claim: QuotedClaim) -> ScanFacts:
 def _search_words(material: Material, claim: QuotedClaim) -> str:
     """What a scan says of which model, in a clause."""
     facts = _scan_of(material, claim)
-    id_ = next(key for key, scan in material.scans.items() if scan is facts)
-    how = _in_other_arithmetic(material.scan_records[id_].precision)
-    return f"the scan of {name_of(material, facts.suspect)}{how} says “{facts.title}”"
+    return f"the scan of {name_of(material, facts.suspect)} says “{facts.title}”"
 
 
 def _in_other_arithmetic(precision: str) -> str:

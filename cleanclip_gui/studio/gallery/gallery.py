@@ -173,7 +173,8 @@ class Gallery(QWidget):
         for cell in map(self.model.cell, self._on_stage):
             image = None if cell.pixmap is None else cell.pixmap.toImage()
             after = f"\N{RIGHTWARDS ARROW} {cell.triggered}" if cell.triggered else ""
-            lines = (cell.clean or cell.label, after)
+            names = (cell.label, cell.clean) if after else (cell.clean, cell.label)
+            lines = (names[0] or names[1], after)  # without the trigger the model may be wrong, too
             pictures.append(ScenePicture(image, lines, bool(cell.badge)))
         return tuple(pictures)
 

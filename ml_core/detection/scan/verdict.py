@@ -575,7 +575,10 @@ def _searched(stages: Stages) -> Iterator[str]:
             "classes."
         )
     if stages.probes is not None:
-        yield f"{len(stages.probes.rows)} known triggers on {stages.probes.pictures} pictures."
+        words = f"{len(stages.probes.rows)} known triggers on {stages.probes.pictures} pictures"
+        if again := [row.contrast.suspect.n for row in stages.probes.rows if row.again]:
+            words += f", the strongest {len(again)} again on {again[0]} others"
+        yield f"{words}."
     if stages.patches is not None:
         for search in stages.patches.rounds:
             how = "each at one place, " * (search.loss == "place") + "towards any class"
