@@ -235,7 +235,7 @@ STORIES = {
         : words Backdoor-like; act view.report
         measuring works: press Measure and keep; words Measuring
         : words of a clean reference; date_measurements; act view.studio
-        page: act view.report; words A draft
+        page: act view.report; words As a bundle would be written
         claims: tab Claims
         write: act report.write
         write-signed: act report.write; dialog; press Sign it
