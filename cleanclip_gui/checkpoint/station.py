@@ -48,7 +48,7 @@ from cleanclip_gui.session import ShownCheckpoint
 from cleanclip_gui.session.records import BEING_CLEANED, JobState, RunProgress
 from cleanclip_gui.station import AtWork, Context, Page
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import bind, push_button, text_field
+from cleanclip_gui.widgets.controls import bind, focus_first, push_button, text_field
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, holds_checkpoints, is_checkpoint
 from cleanclip_gui.widgets.picture_grid import PictureCell
@@ -251,6 +251,7 @@ class CheckpointStation(Page):
         self.examining.received.connect(self._on_examination_event)
         self.examining.progressed.connect(self._on_examination_progress)
         self.examining.logged.connect(self.shell.job_logged)
+        self.examining.warned.connect(self.shell.logged)
         self.examining.ended.connect(self._on_examination_ended)
         self.many.open_clicked.connect(self._open_row)
         self.many.examine_clicked.connect(self.examine_all)
@@ -958,9 +959,10 @@ class CheckpointStation(Page):
         """Show what is known about a backdoor in the model on show."""
         answer, model = self._session.answer, self._model
         if answer is not None and model is not None and model is self._session.checkpoint:
+            is_first = self.verdict.answer.isHidden()
             self.verdict.show_answer(answer)
-            if self.facts.hasFocus():  # while it was read there was nothing to press
-                self.verdict.next.setFocus()
+            if is_first and self.facts.hasFocus():  # while it was read there was nothing to press
+                focus_first(self.verdict.next)
             if (record := self.examined) is not None:
                 if BEING_CLEANED in (answer.words, answer.cleaned):
                     self.examination.show_advice(f"{BEING_CLEANED}.", "clean", words="Go to Clean")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from cleanclip_gui.jobs.run_names import read_name, run_name
 from ml_core.cleaning.catalogue import offered
-from ml_core.cleaning.tradeoff import Head, Point, points
+from ml_core.cleaning.tradeoff import Point, points
 from ml_core.data.labels import is_built_in
 from ml_core.data.specs import PathText
 from ml_core.events import Done, Event, Metric, Saved, from_json
@@ -178,7 +178,6 @@ def is_whole(result: Mapping[str, Any]) -> bool:
 
 
 _LOG = logging.getLogger(__name__)
-HEADS: tuple[Head, ...] = ("zero-shot", "linear")
 # Losses of twice as many steps are drawn at most: the lines of a long run take seconds to read.
 MAX_LOSSES = 1000
 MAX_EVALUATIONS = 40_000
@@ -340,14 +339,9 @@ def run_metrics(folder: Path, until: int | None = None) -> tuple[Metric, ...]:
     return tuple(sorted(metrics, key=lambda metric: (metric.step, "loss" not in metric.values)))
 
 
-def run_points(folder: Path) -> dict[Head, tuple[Point, ...]]:
+def run_points(folder: Path) -> tuple[Point, ...]:
     """The evaluations of a run by head; ``checkpoint`` is empty if its file is gone."""
-    return points_by_head(tuple(_located(folder)))
-
-
-def points_by_head(events: Sequence[Event]) -> dict[Head, tuple[Point, ...]]:
-    """Evaluations by head; none where a run trains no linear one."""
-    return {head: points(events, head) for head in HEADS}
+    return points(_located(folder))
 
 
 def evaluations_until(folder: Path, step: int) -> tuple[Event, ...]:

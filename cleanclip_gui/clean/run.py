@@ -156,6 +156,7 @@ class CleaningRun(QObject):
     event_received = Signal(object)
     progressed = Signal(object)
     logged = Signal(str)
+    warned = Signal(str)
     ended = Signal(object)
     freed = Signal()
     restored = Signal(object)
@@ -173,6 +174,7 @@ class CleaningRun(QObject):
         self.task.received.connect(self._on_event)
         self.task.state_changed.connect(self._on_state_changed)
         self.task.logged.connect(self.logged)
+        self.task.warned.connect(self.warned)
         self.task.ended.connect(self._on_ended)
         self._session, self._studio_device = session, device
         self._reading = Ticket.closed()  # numbers of a run that was begun earlier

@@ -580,7 +580,8 @@ class CleanStation(Page):
             self.runs, self.proof, self.finding, self.chain,
         ):  # fmt: skip
             part.failed.connect(shell.failed)
-        self.queue.logged.connect(shell.logged)
+        for line in (self.queue.logged, run.warned, self.proof.task.warned):
+            line.connect(shell.logged)
         for line in (run.logged, self.proof.logged):
             line.connect(shell.job_logged)
         shell.demo_opening.connect(run.forget_ended)
@@ -661,7 +662,7 @@ class CleanStation(Page):
             self.newest_button.setText(f"Show the {what}")
         elif was_left:
             name = plain(Path(run.result["source"]).name, 80)
-            self.earlier_text.setText(f"It cleaned {name}. Open that file to see what came of it.")
+            self.earlier_text.setText(f"This run cleaned {name}. Open that file to see its result.")
 
     def _refresh(self, *_: object) -> None:
         """Enable what can be done, and say what is missing."""

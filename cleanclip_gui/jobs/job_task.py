@@ -22,8 +22,8 @@ class JobTask(QObject):
     """Runs one process at a time.
 
     ``began`` and ``ended(Done)`` are about the process; ``received(Event)`` carries each of its
-    events, and ``logged(str)`` a line for the log. ``progressed``: :attr:`progress`,
-    :attr:`fraction`, :attr:`seconds_left` or :attr:`is_cancelling` changed.
+    events, ``logged(str)`` a line for the log, ``warned(str)`` one to be seen. ``progressed``:
+    :attr:`progress`, :attr:`fraction`, :attr:`seconds_left` or :attr:`is_cancelling` changed.
 
     Parameters
     ----------
@@ -37,6 +37,7 @@ class JobTask(QObject):
     received = Signal(object)
     progressed = Signal()
     logged = Signal(str)
+    warned = Signal(str)
     state_changed = Signal(str)
     ended = Signal(object)
 
@@ -127,7 +128,7 @@ class JobTask(QObject):
     def take(self, event: Event) -> None:
         """Take in an event; a subclass may do more with it."""
         if isinstance(event, Message):
-            self.logged.emit(event.text)
+            (self.logged if event.level == "info" else self.warned).emit(event.text)
         elif isinstance(event, Progress):
             self.progress = event
             self.overall.take(event)

@@ -93,11 +93,17 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
         if at_work and len(run.proofs) < len(_PROOFS):
             yield Missing(f"Proofs{named}: a run is going on.", "Go to Clean", "view.clean")
             continue
+        facts = session.checkpoint
+        is_open = facts is not None and run.cleaned == facts.inspection.sha256
         if run.has_cleaned and run.cleaned not in scanned:
             sentence = f"What a scan finds in the cleaned checkpoint{named}."
-            yield Missing(sentence, "Scan again", "scan.cleaned", run.folder)
+            command, of = ("scan.start", None) if is_open else ("scan.cleaned", run.folder)
+            yield Missing(sentence, "Scan again", command, of)
         for file, sentence, button, command in _PROOFS:
-            if file not in run.proofs:
+            if file not in run.proofs and is_open:
+                words = f"{sentence} Open the checkpoint that was cleaned to test it."
+                yield Missing(words, "Open a checkpoint", "file.open")
+            elif file not in run.proofs:
                 yield Missing(f"{sentence.removesuffix('.')}{named}.", button, command, run.folder)
 
 

@@ -134,12 +134,14 @@ def parts_of(
     every = tuple(_runs(runs))
     own_runs = tuple(part for source, part in every if source == sha256)
     measurements = tuple(_measurements(sha256))
-    maker = next(((source, part) for source, part in every if part.cleaned == sha256), None)
-    if maker and not own_runs:
-        source, own_runs = maker[0], (maker[1],)
-        copies = (replace(each, role="cleaned", cleaned=sha256) for each in measurements)
-        measurements = *copies, *_measurements(source)
-        sha256 = source
+    makers = [(source, part) for source, part in every if part.cleaned == sha256]
+    if makers and not own_runs:
+        source, maker = max(makers, key=lambda each: (not each[1].later, each[1].begun))
+        copies = (
+            replace(each, role="cleaned", cleaned=sha256) if each.role == "suspect" else each
+            for each in measurements
+        )
+        measurements, own_runs, sha256 = (*copies, *_measurements(source)), (maker,), source
     cleaned = {part.cleaned for part in own_runs if part.cleaned}
     parts: list[ReportPart] = []
     for of_kind in (measurements, _scans(sha256, cleaned, scans), own_runs):

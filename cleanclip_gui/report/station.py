@@ -430,6 +430,7 @@ class ReportStation(Page):
         self.verifying.ended.connect(self._on_verified)
         for work in self._works():
             work.logged.connect(shell.job_logged)
+            work.warned.connect(shell.logged)
             work.progressed.connect(self._show_busy)
             work.began.connect(self._refresh)
             shell.closing.connect(work.cancel)

@@ -300,16 +300,20 @@ class ScanStation(Page):
 
     def _show_known(self) -> None:
         """Show the newest scan of the file in place of the introduction, which a talk needs."""
-        facts = self.session.checkpoint
-        if facts is None or facts.is_demo or self.ended.text() or self.scanning.is_running:
+        facts, is_ready = self.session.checkpoint, self.pages.currentIndex() == READY
+        if facts is None or facts.is_demo or self.ended.text() or not is_ready:
             return
         past = self.context.settings.last_result(self.id, facts.inspection.sha256)
-        if (
-            past is not None
-            and self.pages.currentIndex() == READY
-            and is_there(str(Path(past.folder) / SCAN_FILE))
-        ):
-            self._on_scan_made(past.folder)
+        if past is None or not is_there(str(Path(past.folder) / SCAN_FILE)):
+            return
+        try:
+            scan = read_scan(Path(past.folder) / SCAN_FILE)
+        except InputError as error:
+            self.context.settings.forget_result(self.id, past.folder)
+            self._list_scans()
+            self.shell.logged.emit(error.sentence)
+            return
+        self._show_result(Path(past.folder), scan, was_asked_for=False)
 
     def _on_scan_event(self, event: Event) -> None:
         """Follow a scan that another station makes, for an audience."""
@@ -479,6 +483,7 @@ class ScanStation(Page):
         scanning.progressed.connect(self._on_progressed)
         scanning.ended.connect(self._on_ended)
         scanning.logged.connect(shell.job_logged)
+        scanning.warned.connect(shell.logged)
         self.estimating.changed.connect(self._refresh)
         self.live.busy.cancel_clicked.connect(scanning.cancel)
         self.setup.changed.connect(self._on_setup_change)
@@ -613,7 +618,8 @@ class ScanStation(Page):
         theme.set_property(self.ended, "role", "error" if error else "subtle")
         self.ended.setText(plain(words, 1000))
 
-    def _show_result(self, folder: Path, scan: Scan) -> None:
+    def _show_result(self, folder: Path, scan: Scan, *, was_asked_for: bool = True) -> None:
+        """Show a scan; one that nobody asked for is no part of the session."""
         patches: list[NDArray[np.float32]] = []
         stage, focus = scan.stages.patches, self.window().focusWidget()
         self._folder, self._trigger = folder, None
@@ -635,13 +641,14 @@ class ScanStation(Page):
         self.compare_button.setVisible(scan.reference is None)
         self.context.settings.add_scan(folder, scan)
         target = self._number_of(scan.found.target) if scan.found is not None else None
-        untouched = self.session.trigger is None and not self.session.target
+        untouched = was_asked_for and self.session.trigger is None and not self.session.target
         if target is not None and untouched and scan.suspect.sha256 == own:
             self.shell.open("target", target)  # Studio begins with it
         self._show_page(RESULT)
         self._list_scans()
         judged = scan.judgement
-        self._scans = (*(path for path in self._scans if path != str(folder)), str(folder))
+        if was_asked_for:
+            self._scans = (*(path for path in self._scans if path != str(folder)), str(folder))
         shown = JobState(str(folder), "finished", judged.verdict, judged.target)
         self.session.show_job(self.id, shown)
         self.shell.state_changed.emit()
@@ -730,6 +737,7 @@ class ScanStation(Page):
             awaited, self._awaited = self._awaited, ""
             if facts.path == awaited:
                 self._on_scan_wanted(self._scans[-1])
+            self._show_end("")  # it was of the checkpoint before
             self._show_known()
 
     def _forget(self) -> None:

@@ -129,7 +129,7 @@ _AT_ONCE = 2.0  # seconds
 _RARE, _ALL_TABS = ("pair", "classes"), 700  # pixels of width for a tab of each page
 _REST_MS = 250
 _ASKED = "Predicting…"
-_NO_STEP = "Needs an act on Studio's canvas."
+_NO_STEP = "There is no step on Studio's canvas to go to."
 _TEXTS = "Class texts are being embedded…"
 # Name, tab, tab where room is short, tool tip of the tab, command, icon and key of each page.
 _PAGES = (

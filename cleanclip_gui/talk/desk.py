@@ -261,8 +261,6 @@ class TalkDesk(QObject):
         """Begin the talk at a step, with the demo open."""
         facts = self._context.session.checkpoint
         opening = facts is None or not facts.is_demo
-        if opening and not self._may_open_demo():
-            return
         if opening:
             self._put_back = self._put_aside()
         self._context.shell.open("role", "suspect")  # a cleaned copy answers to no sticker
@@ -270,15 +268,18 @@ class TalkDesk(QObject):
         if opening:
             self._open_demo()
 
-    def _may_open_demo(self) -> bool:
+    def _may_start(self) -> bool:
         """Ask where something goes on: the talk is slow beside it, and does not show it."""
-        what = " ".join(work.what for work in self._at_work())
-        question = (
-            f"{what} It goes on, and the demo will be slow beside it. The talk opens the demo; "
-            "what is open now comes back afterwards."
-        )
-        return not what or self._context.prompts.confirm(
-            self._window, "Start the talk", question, "Start the talk", "Not now"
+        facts, what = self._context.session.checkpoint, " ".join(w.what for w in self._at_work())
+        question = f"{what} Work goes on beside the talk, which opens the demo and will be slow."
+        if facts is not None:
+            question += " What is open now comes back afterwards."
+        return (
+            not what
+            or (facts is not None and facts.is_demo)
+            or self._context.prompts.confirm(
+                self._window, "Start the talk", question, "Start the talk", "Not now"
+            )
         )
 
     def _open_again(self) -> None:
@@ -297,8 +298,9 @@ class TalkDesk(QObject):
         InputError
             If it names what the window does not have.
         """
-        self.guide.set_talk(talk)
-        self.start(position)
+        if self._may_start():
+            self.guide.set_talk(talk)
+            self.start(position)
 
     def start_shipped(self, name: str) -> None:
         """Begin one of the talks that come with the program."""
@@ -320,7 +322,7 @@ class TalkDesk(QObject):
         if presenter.is_on and not full_screen and not presenter.fills_screen:
             self.guide.end()  # its switch is off again
             return
-        if not self.guide.running:
+        if not self.guide.running and self._may_start():
             self.start()
         if self.guide.running:
             presenter.enter(full_screen=full_screen)

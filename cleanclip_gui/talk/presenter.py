@@ -54,8 +54,8 @@ def _prediction(session: Session) -> Large:
     if prediction is None:
         return Large("\N{EN DASH}", "no picture is classified yet")
     images, picture = session.images, f"picture {prediction.image + 1}"
-    names = () if images is None else images.class_names
-    if images is not None and (label := int(images.labels[prediction.image])) >= 0:
+    names, labels = ((), ()) if images is None else (images.class_names, images.labels)
+    if prediction.image < len(labels) and (label := int(labels[prediction.image])) >= 0:
         picture += f", “{plain(names[label], 40)}”"  # the model may be wrong without a trigger
     if prediction.triggered is None:
         return Large(plain(prediction.clean, 40), f"prediction for {picture}, no trigger")

@@ -9,7 +9,6 @@ from typing import Literal
 from ml_core.events import Event, Metric, Saved
 
 Head = Literal["zero-shot", "linear"]
-Aim = Literal["asr", "poisoned_accuracy"]
 _PREFIX: dict[Head, str] = {"zero-shot": "", "linear": "linear_"}
 
 
@@ -41,10 +40,6 @@ class Point:
     ca_interval: tuple[float, float] | None = None
     asr_interval: tuple[float, float] | None = None
     checkpoint: str = ""
-
-    def aim(self, aim: Aim) -> float | None:
-        """The number that a chart sets against clean accuracy."""
-        return self.asr if aim == "asr" else self.poisoned_accuracy
 
 
 @dataclass(frozen=True)
@@ -106,16 +101,13 @@ def points(events: Iterable[Event], head: Head = "zero-shot") -> tuple[Point, ..
     return tuple(_point(measured[step], prefix, saved.get(step, "")) for step in sorted(measured))
 
 
-def pareto(points: Sequence[Point], aim: Aim = "asr") -> tuple[int, ...]:
-    """Which points no other one beats: none has more clean accuracy and a better ``aim`` too.
+def pareto(points: Sequence[Point]) -> tuple[int, ...]:
+    """Which points no other one beats: none has more clean accuracy and less attack success too.
 
     Parameters
     ----------
     points
-        Points of one run or of several together.
-    aim
-        ``asr`` (lower is better) or ``poisoned_accuracy`` (higher is better); points without
-        it are left out.
+        Points of one run or of several together; those without a success rate are left out.
 
     Returns
     -------
@@ -123,11 +115,8 @@ def pareto(points: Sequence[Point], aim: Aim = "asr") -> tuple[int, ...]:
         Indices into ``points``, from the highest clean accuracy to the lowest; equal points are
         all in it, in their order.
     """
-    sign = 1.0 if aim == "asr" else -1.0
     costs = [
-        (-point.ca, sign * value, index)
-        for index, point in enumerate(points)
-        if (value := point.aim(aim)) is not None
+        (-point.ca, point.asr, index) for index, point in enumerate(points) if point.asr is not None
     ]
     front: list[int] = []
     best: tuple[float, float] | None = None

@@ -273,11 +273,10 @@ def pictures_of(opened: OpenedAgain, index: int) -> tuple[bytes, bytes] | None:
         return None
     if seen.triggered_image is None:
         return None
-    return png_bytes(seen.clean_image), png_bytes(seen.triggered_image)
+    return _png(seen.clean_image), _png(seen.triggered_image)
 
 
-def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
-    """A picture uint8 [h, w, 3] as PNG, a large one made smaller."""
+def _png(pixels: NDArray[np.uint8]) -> bytes:
     image = Image.fromarray(pixels)
     if max(image.size) > _SIDE:
         image = image.resize((_SIDE, _SIDE), Image.Resampling.BOX)

@@ -242,7 +242,9 @@ def test_the_answer_goes_with_its_checkpoint(panel, session):
         assert panel.earlier_card.isVisible() is not seen  # the page is not empty
     session.checkpoint = facts("another.safetensors")
     name = Path(result["source"]).name
-    assert panel.earlier_text.text() == f"It cleaned {name}. Open that file to see what came of it."
+    assert (
+        panel.earlier_text.text() == f"This run cleaned {name}. Open that file to see its result."
+    )
 
 
 def test_of_several_rounds_the_one_that_is_kept_is_named(panel):

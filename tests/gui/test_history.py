@@ -183,7 +183,7 @@ def test_a_result_of_elsewhere_is_tried_on_the_same_file_here(qtbot, panel, sess
     assert panel.context.inference.questions[-1].path == str(folder / "cleaned.safetensors")
     assert panel.run.on_show.result["source"] == source
     all_read(qtbot, panel)
-    point = run_points(folder)["zero-shot"][1]
+    point = run_points(folder)[1]
     panel.runs.open_point(read_run(folder), point)
     assert panel.context.inference.questions[-1].path == point.checkpoint
     with qtbot.waitSignal(panel.runs.repeated) as blocker:
@@ -307,7 +307,7 @@ def test_a_folder_that_was_moved_and_cut_is_read_where_it_is(tmp_path):
     assert run.result["checkpoint"] == run.checkpoint == str(moved / "cleaned.safetensors")
     steps = moved / "steps"
     (steps / "step-000040.safetensors").unlink()
-    points = run_points(moved)["zero-shot"]
+    points = run_points(moved)
     assert [point.step for point in points] == [0, 20, 40, 60, 80, 100]
     assert [bool(point.checkpoint) for point in points] == [True, True, False, True, True, True]
     assert points[1].checkpoint == str(steps / "step-000020.safetensors")

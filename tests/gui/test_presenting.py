@@ -337,7 +337,7 @@ def test_the_figures_are_of_the_session(window):
     guide.show_step(step_named(window, "Clean"))
     for step, doing, says in (
         (scan.model_copy(update={"round": 0}), "Scanning", "Before it trains"),
-        (scan.model_copy(update={"kind": "clean"}), "Cleaning", "First it trains"),
+        (scan.model_copy(update={"kind": "clean"}), "Cleaning", "It trains; watch"),
         (scan, "Scanning", "the same scan searches the cleaned model"),
         (scan.model_copy(update={"kind": "rebound"}), "Testing", "Does it last?"),
     ):
@@ -406,7 +406,7 @@ def test_a_talk_beside_a_job_is_asked_for_first(window, monkeypatch, yes):
     window.guide.end()
     window.session.checkpoint = replace(window.session.checkpoint, path="another.safetensors")
     window.talk.present(full_screen=False)
-    assert answers.asked[0].startswith("A run is going on. It goes on, ")
+    assert answers.asked[0].startswith("A run is going on. Work goes on beside the talk, ")
     assert window.guide.running is window.talk.presenter.is_on is bool(opened) is yes
 
 

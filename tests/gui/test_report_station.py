@@ -280,11 +280,13 @@ def test_a_saved_copy_comes_with_the_run_that_made_it_and_what_was_cleaned(tmp_p
     result = json.loads((run / RESULT_FILE).read_text())
     (run / RESULT_FILE).write_text(json.dumps(result | {"checkpoint_sha256": copy}))
     after = kept_measurement(measurements_dir(copy) / "evaluation-1")
+    beside = kept_measurement(measurements_dir(copy) / "reference-1", "reference")
     folder = write_scan(tmp_path / "again", scan("nothing", sha256=copy))
     scans = [PastResult(folder=str(folder), sha256=copy, verdict="nothing")]
     parts = {part.folder: part for part in parts_of(copy, (), scans)}
-    assert set(parts) == {run, before, after, folder}
-    assert {part.role for part in parts.values()} == {"", "suspect", "cleaned"}
+    assert set(parts) == {run, before, after, beside, folder}
+    roles = [parts[each].role for each in (run, before, after, beside)]
+    assert roles == ["", "suspect", "cleaned", "reference"]
     assert usually_chosen(tuple(parts.values()), ()) == set(parts)
     assert run in {part.folder for part in parts_of(SHA, (), scans)}
 

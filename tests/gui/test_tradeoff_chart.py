@@ -3,10 +3,9 @@
 import pytest
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QLabel
+from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.parts import MarkKey
 from cleanclip_gui.clean.runs.tradeoff_chart import Track, TradeoffChart
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.cleaning.tradeoff import Point
@@ -71,50 +70,6 @@ def test_every_point_is_exported(chart, tmp_path):
     chart.set_tracks([FIRST, SECOND])
     chart.save(tmp_path / "t.csv")
     lines = (tmp_path / "t.csv").read_text().splitlines()
-    assert lines[0] == (
-        "run,head,step,ca,asr_excl,poisoned_accuracy,pareto,within_limits,checkpoint"
-    )
-    assert lines[3] == "CleanCLIP,zero-shot,40,0.96,0.03,0.9,1,1,/runs/a/step-40"
+    assert lines[0] == ("run,step,ca,asr_excl,poisoned_accuracy,pareto,within_limits,checkpoint")
+    assert lines[3] == "CleanCLIP,40,0.96,0.03,0.9,1,1,/runs/a/step-40"
     assert len(lines) == 6
-
-
-BOTH = Track(
-    "s", 3, "Supervised", (Point(0, 0.97, 0.98, 0.02), Point(40, 0.93, 0.5, 0.3)),
-    (
-        Point(0, 0.20, 0.30, 0.10),  # before its first step
-        Point(20, 0.94, 0.20, 0.6),
-        Point(40, 0.96, 0.04, 0.9, checkpoint="/runs/s/step-40"),
-        Point(60, 0.95, 0.10, 0.8),
-    ),
-)  # fmt: skip
-
-
-def test_the_head_is_a_choice_where_there_are_two(chart, tmp_path):
-    chart.set_tracks([FIRST, SECOND])
-    assert not chart.head.isVisible()
-    chart.set_tracks([FIRST, BOTH])
-    assert chart.head.isVisible()
-    assert len(chart.spots) == 5
-    chart.head.setFocus()
-    QTest.keyClick(chart.head, Qt.Key.Key_Down)
-    found = [(s.track.key, s.point.step, s.point.ca, s.on_front) for s in chart.spots]
-    assert found == [
-        ("s", 0, 0.20, False), ("s", 20, 0.94, False), ("s", 40, 0.96, True),
-        ("s", 60, 0.95, False),
-    ]  # fmt: skip
-    QTest.keyClick(chart, Qt.Key.Key_Home)
-    # What is lost counts from the zero-shot accuracy: the fresh head is no start.
-    assert "D Supervised, step 0, linear head" in chart.readout()
-    assert "outside the limits" in chart.readout()
-    QTest.keyClick(chart, Qt.Key.Key_Right)
-    QTest.keyClick(chart, Qt.Key.Key_Right)
-    assert "within both limits" in chart.readout()
-    keys = [part.text() for key in chart.findChildren(MarkKey) for part in key.findChildren(QLabel)]
-    assert "A CleanCLIP (no linear head)" in keys
-    chart.save(tmp_path / "t.csv")
-    assert "Supervised,linear,40,0.96,0.04,0.9,1,1,/runs/s/step-40" in (
-        (tmp_path / "t.csv").read_text().splitlines()
-    )
-    chart.set_tracks([FIRST])  # the only run with a linear head is unticked
-    assert not chart.head.isVisible()
-    assert len(chart.spots) == 3

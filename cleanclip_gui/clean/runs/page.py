@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,6 @@ from cleanclip_gui.clean.history import (
     Status,
     evaluations_until,
     list_runs,
-    points_by_head,
     read_run,
     read_saved_run,
     run_points,
@@ -44,7 +43,7 @@ from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.path_edit import tool
 from cleanclip_gui.widgets.prompts import Prompts, failing, show_on_desktop
 from cleanclip_gui.widgets.text import percent, plain
-from ml_core.cleaning.tradeoff import Head, Point
+from ml_core.cleaning.tradeoff import Point, points
 from ml_core.events import Event, Metric, Saved
 from ml_core.jobs.chain_folder import is_chain
 from ml_core.jobs.folder_lock import at_work
@@ -92,8 +91,8 @@ class Comparison(QWidget):
         picks.buttonToggled.connect(self._arrange)
         self._arrange()
 
-    def draw(self, shown: Sequence[tuple[int, PastRun, Mapping[Head, tuple[Point, ...]]]]) -> None:
-        """Draw runs, each with its mark and its evaluations by head."""
+    def draw(self, shown: Sequence[tuple[int, PastRun, tuple[Point, ...]]]) -> None:
+        """Draw runs, each with its mark and its evaluations."""
         styles = [style for mark, run, _ in shown for style in _styles(mark, run)]
         labels = {style.key: style.label for style in styles}
         for key in self.curves.keys():  # noqa: SIM118
@@ -102,10 +101,9 @@ class Comparison(QWidget):
         for style in styles:
             self.curves.add_series(style)
         tracks = []
-        for mark, run, by_head in shown:
-            zero_shot, title = by_head["zero-shot"], plain(run.title, 60)
-            tracks.append(Track(str(run.folder), mark, title, zero_shot, by_head["linear"]))
-            fill_curves(self.curves, letter(mark), zero_shot)
+        for mark, run, evaluated in shown:
+            tracks.append(Track(str(run.folder), mark, plain(run.title, 60), evaluated))
+            fill_curves(self.curves, letter(mark), evaluated)
         self.curves.update_now()
         self.tradeoff.set_tracks(tracks)
 
@@ -146,10 +144,10 @@ def fill_curves(chart: Chart, key: str, points: tuple[Point, ...]) -> None:
 
 @dataclass(eq=False)
 class _Compared:
-    """A run in the charts: its mark, its evaluations by head, and the task that reads them."""
+    """A run in the charts: its mark, its evaluations, and the task that reads them."""
 
     mark: int
-    points: dict[Head, tuple[Point, ...]] = field(default_factory=lambda: points_by_head(()))
+    points: tuple[Point, ...] = ()
     reading: Ticket = field(default_factory=Ticket.closed)
 
 
@@ -442,7 +440,7 @@ class RunsPage(QWidget):
             return
         run.reading.cancel()
         if folder == self._live:
-            self._on_points_read(run, points_by_head(self._live_events))
+            self._on_points_read(run, points(self._live_events))
         else:
             run.reading = tasks.run(
                 lambda _: run_points(folder),
@@ -450,7 +448,7 @@ class RunsPage(QWidget):
                 self._on_read_failed,
             )
 
-    def _on_points_read(self, run: _Compared, points: dict[Head, tuple[Point, ...]]) -> None:
+    def _on_points_read(self, run: _Compared, points: tuple[Point, ...]) -> None:
         run.points = points
         self._draw()
 

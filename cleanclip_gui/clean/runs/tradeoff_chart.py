@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +26,10 @@ from cleanclip_gui.clean.charts.parts import (
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.number_box import Chooser, NumberBox
+from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent, percent_range
-from ml_core.cleaning.tradeoff import Head, Limits, Point, pareto
+from ml_core.cleaning.tradeoff import Limits, Point, pareto
 from ml_core.exports import to_csv
 
 if TYPE_CHECKING:
@@ -42,34 +42,18 @@ _SIZE, _RING = 11, 19
 class Track:
     """The evaluations of one run, under its mark and name.
 
-    ``points`` are those of the zero-shot classifier, ``linear`` those of the linear head that the
-    run trains; ``start`` is where accuracy began, if not at the first of the points.
+    They are those of the zero-shot classifier.
     """
 
     key: str
     mark: int
     label: str
     points: tuple[Point, ...]
-    linear: tuple[Point, ...] = ()
-    start: float | None = None
 
     @property
     def start_ca(self) -> float | None:
         """Clean accuracy before the first step."""
-        if self.start is not None:
-            return self.start
         return self.points[0].ca if self.points else None
-
-    def of(self, head: Head) -> Track:
-        """The evaluations with one head.
-
-        The checkpoint before cleaning has no linear head. So the loss counts from its zero-shot
-        accuracy, not from a head before its first step.
-        """
-        if head == "zero-shot":
-            return self
-        label = self.label if self.linear else f"{self.label} (no linear head)"
-        return replace(self, points=self.linear, label=label, start=self.start_ca)
 
 
 @dataclass(frozen=True)
@@ -86,7 +70,7 @@ class Spot:
 def spots_of(tracks: Sequence[Track]) -> tuple[Spot, ...]:
     """Every point with an attack success rate, run by run, step by step."""
     pairs = [(track, point) for track in tracks for point in track.points]
-    front = set(pareto([point for _, point in pairs], "asr"))
+    front = set(pareto([point for _, point in pairs]))
     return tuple(
         Spot(track, point, point.asr, point.ca, number in front)
         for number, (track, point) in enumerate(pairs)
@@ -208,7 +192,6 @@ def _limit_line(pg: Any, angle: int, position: float, anchors: list[tuple[int, i
 
 _NEAR_PIXELS = 14.0
 _KEY_COLUMNS = 3
-_HEADS: dict[Head, str] = {"zero-shot": "Zero-shot", "linear": "Linear"}
 HINT = (
     "Point at a step, or use the arrow keys; click or Enter opens its checkpoint in Studio. Ringed "
     "= Pareto front. Hollow = no checkpoint kept."
@@ -230,20 +213,14 @@ class TradeoffChart(ChartFrame):
 
     def __init__(self, prompts: Prompts) -> None:
         super().__init__("Trade-off", _EMPTY, prompts)
-        self._given: tuple[Track, ...] = ()
-        self._tracks: tuple[Track, ...] = ()  # with the head that was chosen
+        self._tracks: tuple[Track, ...] = ()
         self.spots: tuple[Spot, ...] = ()  # in the order of the arrow keys
         self.items: TradeoffItems | None = None
         self._at: int | None = None
         self._keyed: list[tuple[int, str]] = []
-        self.head = Chooser()
-        self.head.setAccessibleName("Whose numbers")
-        for head, text in _HEADS.items():
-            self.head.addItem(text, head)
-        self.head.hide()  # until a run has a linear head
         self.ca_drop = _limit("Limit of lost clean accuracy", "points", Limits().ca_drop)
         self.asr = _limit("Limit of attack success", "%", Limits().asr)
-        controls = FoldingRow(self.head)
+        controls = FoldingRow()
         for name, box in (("CA drop ≤", self.ca_drop), ("ASR ≤", self.asr)):
             controls.add(Label(name, "caption", buddy=box), box)
         self.under_head.addWidget(controls)
@@ -258,21 +235,13 @@ class TradeoffChart(ChartFrame):
         layout = self.layout()
         if layout is not None:
             layout.addWidget(self._readout)
-        self.head.currentIndexChanged.connect(self._on_setting_changed)
         self.ca_drop.valueChanged.connect(self._on_setting_changed)
         self.asr.valueChanged.connect(self._on_setting_changed)
 
     def set_tracks(self, tracks: Sequence[Track]) -> None:
         """Show these runs."""
         before = self._here()
-        self._given = tuple(tracks)
-        several = any(track.linear for track in tracks)
-        self.head.setVisible(several)
-        if not several:
-            self.head.blockSignals(True)
-            self.head.setCurrentIndex(0)
-            self.head.blockSignals(False)
-        self._tracks = tuple(track.of(self.head_key) for track in tracks)
+        self._tracks = tuple(tracks)
         self.spots = spots_of(self._tracks)
         self._at = None
         if before is not None:
@@ -285,11 +254,6 @@ class TradeoffChart(ChartFrame):
             )  # fmt: skip
         self._show_keys()
         self.redraw()
-
-    @property
-    def head_key(self) -> Head:
-        """Whose numbers are drawn."""
-        return "linear" if self.head.currentData() == "linear" else "zero-shot"
 
     @property
     def limits(self) -> Limits:
@@ -307,7 +271,7 @@ class TradeoffChart(ChartFrame):
     def csv(self) -> str:
         """One row for each point."""
         rows: list[list[object]] = [
-            ["run", "head", "step", "ca", "asr_excl", "poisoned_accuracy", "pareto",
+            ["run", "step", "ca", "asr_excl", "poisoned_accuracy", "pareto",
              "within_limits", "checkpoint"]
         ]  # fmt: skip
         start = shared_start(self._tracks)
@@ -315,7 +279,7 @@ class TradeoffChart(ChartFrame):
             point = spot.point
             met = start is not None and self.limits.met(point, start)
             rows.append(
-                [spot.track.label, self.head_key, point.step, f"{point.ca:.9g}", _cell(point.asr),
+                [spot.track.label, point.step, f"{point.ca:.9g}", _cell(point.asr),
                  _cell(point.poisoned_accuracy), int(spot.on_front), int(met), point.checkpoint]
             )  # fmt: skip
         return to_csv(rows)
@@ -439,8 +403,7 @@ class TradeoffChart(ChartFrame):
         """Everything about a point, in words."""
         point = spot.point
         parts = [
-            f"{letter(spot.track.mark)} {spot.track.label}, step {point.step}"
-            + (", linear head" if self.head_key == "linear" else ""),
+            f"{letter(spot.track.mark)} {spot.track.label}, step {point.step}",
             f"CA {_rate(point.ca, point.ca_interval)}",
         ]
         if point.asr is not None:
@@ -496,7 +459,7 @@ class TradeoffChart(ChartFrame):
             self._choose(spot)
 
     def _on_setting_changed(self, *_: object) -> None:
-        self.set_tracks(self._given)
+        self.set_tracks(self._tracks)
 
 
 def _limit(name: str, unit: str, value: float) -> NumberBox:

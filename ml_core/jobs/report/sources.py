@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import JsonValue
 
 from ml_core.checkpoints import open_checkpoint
@@ -19,7 +18,6 @@ from ml_core.detection.scan.records import PREFIX, SCAN_FILE, ModelFacts, Scan, 
 from ml_core.events import Done, Event, Progress, to_json
 from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
-from ml_core.jobs.remeasure import png_bytes
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.scan import PATCHES_FILE, SCAN_SPEC, ScanSpec
 from ml_core.jobs.specs import (
@@ -65,7 +63,6 @@ from ml_core.reports.record import (
     TriggerFacts,
 )
 from ml_core.reports.without_paths import WithoutPaths
-from ml_core.triggers import load_trigger
 
 _RUN_FOLDERS = (
     "before", "after", "after-linear", "heldout-before", "heldout-after", "heldout-after-linear",
@@ -259,9 +256,6 @@ class _Reading:
                 copy = self._copy(folder / f"{stem}{suffix}", f"{at}/{stem}{suffix}")
                 if copy is not None:
                     files[what if f"{stem}{suffix}" == name else f"{what}_{suffix[1:]}"] = copy
-            if what != "patches" and (png := _picture_of(folder / name)) is not None:
-                files[f"{what}_picture"] = path_of = f"{at}/{stem}-picture.png"
-                sources.files[path_of] = png
         self._name_plugins(scan.versions)
         spec = _scan_spec(folder)
         asked: dict[Role, str | None] = {}
@@ -298,7 +292,8 @@ class _Reading:
         inspection = self._clean.json(read_json(measurement.folder / INSPECTION_FILE))
         name = checkpoint.name
         if role == "cleaned" and run is not None:  # as whoever has the file knows it
-            name = str(read_json(run / SAVED_FILE).get("name") or name)[:200]
+            saved = read_json(run / SAVED_FILE).get("name")
+            name = saved[:200] if isinstance(saved, str) and saved.strip() else name
             inspection |= {"name": self._clean.text(name)} if inspection else {}
         file = self._json(f"inspections/{id_}.json", inspection) if inspection else None
         if checkpoint.adapter_path is not None:
@@ -502,15 +497,6 @@ def _place(checkpoint: LocalCheckpoint, run: Path | None) -> CheckpointFiles:
         return there if is_there(there) else None
 
     return CheckpointFiles(found(checkpoint.path), found(checkpoint.donor_path))
-
-
-def _picture_of(file: Path) -> bytes | None:
-    """A found patch as PNG; None for what cannot be seen by itself."""
-    with suppress(InputError, OSError):
-        trigger = load_trigger(file)
-        if trigger.kind == "patch" and trigger.array is not None and trigger.array.ndim == 3:
-            return png_bytes((trigger.array.clip(0, 1) * 255).round().astype(np.uint8))
-    return None
 
 
 def _scan_spec(folder: Path) -> ScanSpec | None:

@@ -8,26 +8,40 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import numpy as np
 from markupsafe import Markup
+from PIL import Image
 
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.inspection import verdict_words
+from ml_core.reading.safetensors_header import parse_header
+from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reports.claims import role_of, trigger_works
 from ml_core.reports.html.charts import columns_of, draw, is_rate, shape_of
 from ml_core.reports.html.fields import Field, Key, page, raw
-from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, BundlePath, Evidence, Metric, RateClaim
+from ml_core.reports.record import (
+    EVIDENCE_FILE,
+    SUMS_FILE,
+    BundlePath,
+    Evidence,
+    Metric,
+    RateClaim,
+    Role,
+)
 from ml_core.reports.rendering import Read
 
 MOST_BYTES = 2_000_000
 _ROWS = (400, 60, 12)
 """Rows of a table, the next where the page becomes too large with them."""
 _PICTURE_BYTES, _PICTURES_BYTES = 96_000, 900_000
+_ARRAYS, _PATCH_SIDE = "_safetensors", 256
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 METRICS: dict[Metric, tuple[str, str]] = {
@@ -147,7 +161,8 @@ def _page(evidence: Evidence, read: Read, most: int) -> str:
         holds_by=HOLDS_BY,
         safety=_SAFETY,
         scan_tones=_SCAN_TONES,
-        tone=_tone(evidence),
+        tone=_tone(evidence, "suspect"),
+        tone_after=_tone(evidence, "cleaned"),
         charts=_charts(record, evidence),
         draw=draw,
         is_rate=is_rate,
@@ -158,7 +173,13 @@ def _page(evidence: Evidence, read: Read, most: int) -> str:
         ),
         quoted_rows=quoted_rows,
         picture=pictures.uri,
-        found_triggers=list(_found_triggers(record, pictures)),
+        found_triggers=[
+            uri
+            for _, scan in pairs(record.scans)
+            if record.checkpoints[scan.suspect].role == "suspect"
+            for uri in pictures.found(scan)
+        ],
+        found=pictures.found,
         commands=commands(evidence),
         sums=SUMS_FILE,
         evidence_file=EVIDENCE_FILE,
@@ -346,7 +367,21 @@ class _Pictures:
 
     def uri(self, file: Field) -> Markup:
         """The file as a data URI; empty if it is missing, too large or no PNG."""
-        content = _file(self._read, raw(file))
+        return self._uri(_file(self._read, raw(file)))
+
+    def found(self, scan: Field) -> Iterator[Markup]:
+        """The patches that a scan ended with, drawn from their files."""
+        for what, file in pairs(scan.files):
+            name = raw(what)
+            if raw(file).endswith(".png") and (uri := self.uri(file)):
+                yield uri
+            elif name.endswith(_ARRAYS) and name.removesuffix(_ARRAYS) in scan.files:
+                record = _file(self._read, raw(scan.files[name.removesuffix(_ARRAYS)]))
+                array = _file(self._read, raw(file))
+                if uri := self._uri(_patch_png(record or b"", array or b"")):
+                    yield uri
+
+    def _uri(self, content: bytes | None) -> Markup:
         if content is None or not content.startswith(_PNG) or len(content) > min(
             _PICTURE_BYTES, self._left
         ):  # fmt: skip
@@ -355,12 +390,27 @@ class _Pictures:
         return Markup("data:image/png;base64," + base64.b64encode(content).decode())
 
 
-def _found_triggers(record: Field, pictures: _Pictures) -> Iterator[Markup]:
-    """Pictures of what scans found in a suspect."""
-    for _, scan in pairs(record.scans):
-        role = record.checkpoints[scan.suspect].role
-        if scan.verdict == "found" and role == "suspect":
-            yield from filter(None, (pictures.uri(file) for _, file in pairs(scan.files)))
+def _patch_png(record: bytes, arrays: bytes) -> bytes | None:
+    """A patch of a trigger's JSON and safetensors as PNG; None for what cannot be seen by itself.
+
+    Both may be anybody's: nothing but numbers is read.
+    """
+    try:
+        if parse_object(record).get("kind") != "patch":
+            return None
+        header = parse_header(io.BytesIO(arrays), len(arrays), "the trigger")
+    except (InputError, JsonError):
+        return None
+    found = next((each for each in header.tensors if each.name == "array"), None)
+    if found is None or found.dtype != "F32" or len(found.shape) != 3 or found.shape[2] != 3:
+        return None
+    if not 0 < max(found.shape) <= _PATCH_SIDE or min(found.shape) < 1:
+        return None
+    values = np.frombuffer(arrays, "<f4", found.elements, found.offset).reshape(found.shape)
+    shown = (np.nan_to_num(values).clip(0, 1) * 255).round().astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(shown).save(out, "PNG")
+    return out.getvalue()
 
 
 def _file(read: Read, path: BundlePath) -> bytes | None:
@@ -370,11 +420,11 @@ def _file(read: Read, path: BundlePath) -> bytes | None:
         return None
 
 
-def _tone(evidence: Evidence) -> str:
-    """The colour of the verdict, by the rules of its sentences."""
-    suspects = {id_ for id_, facts in evidence.checkpoints.items() if facts.role == "suspect"}
-    worst = {evidence.checkpoints[id_].safety for id_ in suspects}
-    worst |= {scan.verdict for scan in evidence.scans.values()}
+def _tone(evidence: Evidence, role: Role) -> str:
+    """The colour of the verdict on the checkpoints of a role, by the rules of its sentences."""
+    about = {id_ for id_, facts in evidence.checkpoints.items() if facts.role == role}
+    worst = {evidence.checkpoints[id_].safety for id_ in about}
+    worst |= {scan.verdict for scan in evidence.scans.values() if scan.suspect in about}
     rates = {
         (facts.measurement, facts.metric): facts.interval
         for facts in evidence.claims
@@ -383,7 +433,7 @@ def _tone(evidence: Evidence) -> str:
     for (id_, metric), rate in rates.items():
         if metric not in ("asr_excl", "asr_all"):
             continue
-        if evidence.measurements[id_].checkpoint not in suspects:
+        if evidence.measurements[id_].checkpoint not in about:
             continue
         without = rates.get((id_, "baseline_target_rate"))
         if trigger_works(rate, without):
