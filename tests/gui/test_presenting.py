@@ -408,6 +408,10 @@ def test_a_talk_beside_a_job_is_asked_for_first(window, monkeypatch, yes):
     window.talk.present(full_screen=False)
     assert answers.asked[0].startswith("A run is going on. Work goes on beside the talk, ")
     assert window.guide.running is window.talk.presenter.is_on is bool(opened) is yes
+    talk = window.guide.talk
+    window.session.checkpoint = replace(window.session.checkpoint, path="another.safetensors")
+    window.actions_.run("talk.evidence")
+    assert (window.guide.talk is talk) is not yes
 
 
 # Reset

@@ -398,7 +398,11 @@ def test_what_is_missing_follows_what_there_is(session, tmp_path):
         assert commands(*others, run) == ["clean.rebound", "clean.holdouts"]
     session.run, session.answer = None, Answer("Nothing found in this search", "info", "scan")
     assert "view.clean" not in commands(searched)  # there is nothing to clean
-    session.images = None
+    copy = facts(tmp_path / "cleaned.safetensors", sha256="c")
+    session.checkpoint, opened = copy, session.checkpoint
+    made = replace(plain_run, with_trigger=True)
+    assert commands(*others, made) == ["scan.start", "file.open", "file.open"]  # what works there
+    session.checkpoint, session.images = opened, None
     assert commands()[0] == "file.images_folder"
 
 

@@ -378,6 +378,14 @@ def test_a_known_scan_stands_in_place_of_the_introduction(station, tmp_path, pat
     station.session.checkpoint = replace(open_one, path=path or open_one.path)
     station.show()
     assert station.pages.currentIndex() == page  # a talk begins with a file that nobody scanned
+    assert station.state()["scans"] == ()  # nobody asked for it
+    assert station.session.target == 0
+    (known / SCAN_FILE).write_text("{")
+    for _ in range(2):
+        station.session.checkpoint = facts(tmp_path / "other.pt", sha256="b" * 64)
+        station.session.checkpoint = open_one
+    assert station.failures == []
+    assert station.context.settings.results("scan") == ()
 
 
 def test_no_verdict_looks_or_sounds_like_a_clean_bill(station, tmp_path):
