@@ -277,7 +277,7 @@ def _writing() -> Generator[sqlite3.Connection]:
 
 
 def _opened(uri: str) -> sqlite3.Connection:
-    index = sqlite3.connect(uri, _PATIENCE_SECONDS, uri=True, isolation_level="IMMEDIATE")
+    index = sqlite3.connect(uri, timeout=_PATIENCE_SECONDS, uri=True, isolation_level="IMMEDIATE")
     index.execute(f"PRAGMA cache_size = -{_CACHE_KB}")  # hashes are spread over all of it
     return index
 
