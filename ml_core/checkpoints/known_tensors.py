@@ -278,7 +278,11 @@ def _writing() -> Generator[sqlite3.Connection]:
 
 def _opened(uri: str) -> sqlite3.Connection:
     index = sqlite3.connect(uri, timeout=_PATIENCE_SECONDS, uri=True, isolation_level="IMMEDIATE")
-    index.execute(f"PRAGMA cache_size = -{_CACHE_KB}")  # hashes are spread over all of it
+    try:
+        index.execute(f"PRAGMA cache_size = -{_CACHE_KB}")  # hashes are spread over all of it
+    except sqlite3.Error:
+        index.close()
+        raise
     return index
 
 
