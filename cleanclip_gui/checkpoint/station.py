@@ -446,6 +446,7 @@ class CheckpointStation(Page):
         self.answer_again.setVisible(page == FACTS and self._is_examined())
 
     def _is_examined(self) -> bool:
+        """Whether an examination of the file is there, or at work."""
         return self.examined is not None or self.examining.is_about(self._path)
 
     def state(self) -> dict[str, object]:

@@ -643,7 +643,7 @@ class CleanStation(Page):
     def _show_chain(self) -> None:
         """Show the chain that the run on show is of, and the charts unless it scans or proves.
 
-        Where another run or another checkpoint is the newest, a card says so.
+        A card says so where another run is the newest, or another checkpoint is open.
         """
         run = self.run.on_show
         at_work = self.run.is_cleaning and run is self.run.newest

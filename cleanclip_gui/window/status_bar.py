@@ -15,7 +15,7 @@ from cleanclip_gui.widgets.controls import ElidedLabel, Label, named, push_butto
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import device_text, plain
 
-_SAID_MS = 10_000
+_NEWS_MS = 10_000
 
 
 class StatusBar(QStatusBar):
@@ -26,9 +26,9 @@ class StatusBar(QStatusBar):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent, sizeGripEnabled=False)
         self.setContentsMargins(theme.SPACE_S, 2, theme.SPACE_S, 2)
-        self.busy, self.said = Label("", "subtle"), ElidedLabel("", "subtle")
-        self._told = QTimer(self, singleShot=True, interval=_SAID_MS)
-        self._told.timeout.connect(self.said.clear)
+        self.busy, self.news = Label("", "subtle"), ElidedLabel("", "subtle")
+        self._news_over = QTimer(self, singleShot=True, interval=_NEWS_MS)
+        self._news_over.timeout.connect(self.news.clear)
         self.job = Label()
         self.progress = named(QProgressBar(), "Progress of the running job")
         self.progress.setFixedWidth(theme.px(140))
@@ -41,7 +41,7 @@ class StatusBar(QStatusBar):
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.device.activated.connect(self._on_activated)
         self.addWidget(self.busy)
-        self.addWidget(self.said, 1)
+        self.addWidget(self.news, 1)
         for widget in (self.job, self.progress, self.device):
             self.addPermanentWidget(widget)
         self.device.hide()  # until it is known what there is
@@ -57,8 +57,8 @@ class StatusBar(QStatusBar):
 
     def say(self, text: str) -> None:
         """Show for a while what has just happened; the log keeps it."""
-        self.said.setText(plain(text, 400))
-        self._told.start()
+        self.news.setText(plain(text, 400))
+        self._news_over.start()
 
     def set_speed(self, speed: str) -> None:
         """Say which arithmetic and layout are used there."""

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from ml_core.events import Event, Metric, Saved
-
-Head = Literal["zero-shot", "linear"]
-_PREFIX: dict[Head, str] = {"zero-shot": "", "linear": "linear_"}
 
 
 @dataclass(frozen=True)
@@ -74,31 +70,28 @@ class Limits:
         return lost <= self.ca_drop + 1e-9 and 100.0 * point.asr <= self.asr + 1e-9
 
 
-def points(events: Iterable[Event], head: Head = "zero-shot") -> tuple[Point, ...]:
-    """Every evaluation of a run, by rising step.
+def points(events: Iterable[Event]) -> tuple[Point, ...]:
+    """Every evaluation of a run with the zero-shot classifier, by rising step.
 
     Parameters
     ----------
     events
         The run's events in their order, live or from its journal. A step that was evaluated twice,
         by a session that was killed and by the one that went on, counts as the later one.
-    head
-        Which numbers: the zero-shot classifier's, or those of the linear head that the run trains.
 
     Returns
     -------
     tuple of Point
-        Empty if nothing was evaluated, or nothing with that head.
+        Empty if nothing was evaluated.
     """
-    prefix = _PREFIX[head]
     measured: dict[int, Metric] = {}
     saved: dict[int, str] = {}
     for event in events:
-        if isinstance(event, Metric) and _ok(event.values.get(f"{prefix}ca")):
+        if isinstance(event, Metric) and _ok(event.values.get("ca")):
             measured[event.step] = event
         elif isinstance(event, Saved) and event.what == "step":
             saved[event.step] = event.path
-    return tuple(_point(measured[step], prefix, saved.get(step, "")) for step in sorted(measured))
+    return tuple(_point(measured[step], saved.get(step, "")) for step in sorted(measured))
 
 
 def pareto(points: Sequence[Point]) -> tuple[int, ...]:
@@ -127,12 +120,12 @@ def pareto(points: Sequence[Point]) -> tuple[int, ...]:
     return tuple(front)
 
 
-def _point(metric: Metric, prefix: str, checkpoint: str) -> Point:
+def _point(metric: Metric, checkpoint: str) -> Point:
     """A point from the values of an evaluation."""
     values = metric.values
 
     def value(name: str) -> float | None:
-        number = values.get(prefix + name)
+        number = values.get(name)
         return number if _ok(number) else None
 
     def interval(name: str) -> tuple[float, float] | None:
@@ -141,7 +134,7 @@ def _point(metric: Metric, prefix: str, checkpoint: str) -> Point:
 
     return Point(
         metric.step,
-        values[f"{prefix}ca"],
+        values["ca"],
         value("asr_excl"),
         value("poisoned_accuracy"),
         interval("ca"),

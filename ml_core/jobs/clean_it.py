@@ -241,9 +241,11 @@ class _Chain:
         """Scan the checkpoint, or what a round made of it."""
         folder = self._folder / f"scan-{number}"
         name, work = folder.name, self._scanning(folder, checkpoint, sha256)
+        why = "Does the same scan still find something?" if number else "What is there to clean?"
         if number == 0 and self._spec.scanned is not None:
             folder = Path(self._spec.scanned).absolute()
             name, work = str(folder), _taken_over()
+            why = "The scan that was made before is taken over."
 
         def take(_result: dict[str, Any]) -> str:
             scan = read_scan(folder / SCAN_FILE)
@@ -254,9 +256,6 @@ class _Chain:
             return words.about_scan(scan)
 
         title = f"Scan after round {number}" if number else "Scan before cleaning"
-        why = "Does the same scan still find something?" if number else "What is there to clean?"
-        if name == str(folder):
-            why = "The scan that was made before is taken over."
         step = AutoStep(kind="scan", round=number, title=title, folder=name, why=why)
         return (yield from self._step(step, work, take))
 

@@ -278,7 +278,7 @@ def test_the_focus_stays_in_the_pages_where_the_last_button_is_disabled(window):
 
 def test_what_has_just_happened_is_said_in_the_status_bar_and_kept_in_the_log(window):
     window.context.shell.logged.emit("Saved a\x1b[31m" + " long" * 200)
-    assert window.status.said.text().startswith("Saved a\\x1b[31m long")
+    assert window.status.news.text().startswith("Saved a\\x1b[31m long")
     assert "Saved a\\x1b" in window.log.view.toPlainText()
 
 

@@ -292,8 +292,8 @@ class _Reading:
         inspection = self._clean.json(read_json(measurement.folder / INSPECTION_FILE))
         name = checkpoint.name
         if role == "cleaned" and run is not None:  # as whoever has the file knows it
-            saved = read_json(run / SAVED_FILE).get("name")
-            name = saved[:200] if isinstance(saved, str) and saved.strip() else name
+            later = read_json(run / SAVED_FILE).get("name")
+            name = later[:200] if isinstance(later, str) and later.strip() else name
             inspection |= {"name": self._clean.text(name)} if inspection else {}
         file = self._json(f"inspections/{id_}.json", inspection) if inspection else None
         if checkpoint.adapter_path is not None:

@@ -401,15 +401,15 @@ def _patch_png(record: bytes, arrays: bytes) -> bytes | None:
         header = parse_header(io.BytesIO(arrays), len(arrays), "the trigger")
     except (InputError, JsonError):
         return None
-    found = next((each for each in header.tensors if each.name == "array"), None)
-    if found is None or found.dtype != "F32" or len(found.shape) != 3 or found.shape[2] != 3:
+    array = next((tensor for tensor in header.tensors if tensor.name == "array"), None)
+    if array is None or array.dtype != "F32" or len(array.shape) != 3 or array.shape[2] != 3:
         return None
-    if not 0 < max(found.shape) <= _PATCH_SIDE or min(found.shape) < 1:
+    if not 1 <= min(array.shape) <= max(array.shape) <= _PATCH_SIDE:
         return None
-    values = np.frombuffer(arrays, "<f4", found.elements, found.offset).reshape(found.shape)
-    shown = (np.nan_to_num(values).clip(0, 1) * 255).round().astype(np.uint8)
+    values = np.frombuffer(arrays, "<f4", array.elements, array.offset).reshape(array.shape)
+    pixels = (np.nan_to_num(values).clip(0, 1) * 255).round().astype(np.uint8)
     out = io.BytesIO()
-    Image.fromarray(shown).save(out, "PNG")
+    Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
 
 
