@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QPaintEvent, QPen, QResizeEvent
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets import layout
 from cleanclip_gui.widgets.controls import Label
-from cleanclip_gui.widgets.painted import Painted
 from cleanclip_gui.widgets.text import (
     NOT_MEASURED,
     UNBROKEN,
@@ -29,7 +28,7 @@ from ml_core.jobs.result_text import training_words
 
 # Less than this many points is no change in either direction.
 STEADY_POINTS = 0.05
-# Pixels of the table with small figures, with large ones, and with lines and intervals too.
+# Pixels of the table with small figures, with large ones, and with intervals too.
 _NARROWEST, _USUAL, _WIDE = 320, 480, 640
 _LARGE, _SMALL = 17, theme.FONT_POINTS + 1  # points
 
@@ -38,7 +37,7 @@ _LARGE, _SMALL = 17, theme.FONT_POINTS + 1  # points
 class BeforeAfterRow:
     """One rate before and after, as fractions; ``good`` is the direction that is welcome.
 
-    A quiet row is small print: it has no line and is left out where nothing was measured.
+    A quiet row is small print: it is left out where nothing was measured.
     """
 
     title: str
@@ -167,47 +166,6 @@ def spoken(row: BeforeAfterRow) -> str:
     return f"{before} before, {after} after"
 
 
-class RateLine(Painted):
-    """A line from 0 to 100 % with a hollow mark before, a filled one after, and intervals."""
-
-    def __init__(self, row: BeforeAfterRow) -> None:
-        super().__init__(row.title, (240, 28))
-        self._row = row
-        self.setAccessibleDescription(spoken(row))
-        self.setMinimumWidth(theme.px(90))
-
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw track, intervals, the way between, and both marks."""
-        painter = self.painter()
-        row, middle = self._row, self.height() / 2
-        colour = theme.colour(tone_colour(row))
-        painter.setBrush(theme.colour("sunken"))
-        painter.drawRoundedRect(QRectF(0, middle - 3, self.width(), 6), 3, 3)
-        for interval in (row.before_interval, row.after_interval):
-            if interval is not None:
-                left, right = self._x(interval[0]), self._x(interval[1])
-                band = theme.colour("muted")
-                band.setAlphaF(0.3)
-                painter.setBrush(band)
-                painter.drawRoundedRect(QRectF(left, middle - 8, max(right - left, 2.0), 16), 2, 2)
-        if row.before is not None and row.after is not None:
-            painter.setPen(QPen(colour, 3, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
-            painter.drawLine(
-                QPointF(self._x(row.before), middle), QPointF(self._x(row.after), middle)
-            )
-        if row.before is not None:
-            painter.setPen(QPen(theme.colour("muted"), 2))
-            painter.setBrush(theme.colour("surface"))
-            painter.drawEllipse(QPointF(self._x(row.before), middle), 5.5, 5.5)
-        if row.after is not None:
-            painter.setPen(QPen(theme.colour("surface"), 2))
-            painter.setBrush(colour)
-            painter.drawEllipse(QPointF(self._x(row.after), middle), 7, 7)
-
-    def _x(self, rate: float) -> float:
-        return 8 + (self.width() - 16) * min(max(rate, 0.0), 1.0)
-
-
 def tone_colour(row: BeforeAfterRow) -> str:
     """Name of the theme's colour for a change: welcome, unwelcome, or neither.
 
@@ -235,7 +193,7 @@ class BeforeAfter(QFrame):
         self._layout = layout.column(
             self._sentence, self._table, self._facts, of=self, spacing=theme.SPACE_S
         )
-        self._spare: list[QWidget] = []  # lines and intervals, for which there may be no room
+        self._ranges: list[Label] = []  # for which there may be no room
         self._titles: list[Label] = []
         self._figures: list[Label] = []  # the large ones
         self._changes: list[tuple[Label, float | None]] = []
@@ -250,32 +208,30 @@ class BeforeAfter(QFrame):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(theme.SPACE_S)
         grid.setVerticalSpacing(theme.SPACE_XS)
+        grid.setColumnStretch(0, 1)
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         self._change_title = Label("", "caption")
         for column, label in (
-            (1, Label("Before", "caption")), (4, Label("After", "caption")), (6, self._change_title)
+            (1, Label("Before", "caption")), (3, Label("After", "caption")), (5, self._change_title)
         ):  # fmt: skip
             grid.addWidget(label, 0, column, right)
         rows = rows_of(result)
-        self._spare, self._titles, self._figures, self._changes = [], [], [], []
+        self._ranges, self._titles, self._figures, self._changes = [], [], [], []
         for at, row in enumerate(rows, 1):
             role = "heading" if row.headline else "caption" if row.quiet else "subtle"
             self._titles.append(title := Label(row.title, role))
             grid.addWidget(title, at, 0)
-            sides = ((1, row.before, row.before_interval), (4, row.after, row.after_interval))
+            sides = ((1, row.before, row.before_interval), (3, row.after, row.after_interval))
             for column, rate, interval in sides:
                 figure, range_ = _figure(rate, row), _interval(interval)
                 figure.setToolTip(range_.toolTip())
                 grid.addWidget(figure, at, column, right)
                 grid.addWidget(range_, at, column + 1, left)
-                self._spare.append(range_)
+                self._ranges.append(range_)
                 if row.headline and rate is not None:
                     self._figures.append(figure)
-            if not row.quiet:
-                self._spare.append(line := RateLine(row))
-                grid.addWidget(line, at, 3)
-            grid.addWidget(change := _change(row), at, 6, right)
+            grid.addWidget(change := _change(row), at, 5, right)
             self._changes.append((change, row.points))
         self._layout.replaceWidget(self._table, table)
         self._table.hide()
@@ -290,17 +246,13 @@ class BeforeAfter(QFrame):
         return QSize(theme.px(_NARROWEST), super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Leave out lines and intervals where there is no room; tool tips tell the intervals."""
+        """Leave out intervals where there is no room; tool tips tell them."""
         super().resizeEvent(event)
         self._make_room()
 
     def _make_room(self) -> None:
-        wide, grid = self.width() >= theme.px(_WIDE), self._table.layout()
-        for widget in self._spare:
-            widget.setVisible(wide)
-        if isinstance(grid, QGridLayout):  # the names take what is left where there is no line
-            grid.setColumnStretch(0, not wide)
-            grid.setColumnStretch(3, wide)
+        for label in self._ranges:
+            label.setVisible(self.width() >= theme.px(_WIDE))
         usual = self.width() >= theme.px(_USUAL)
         for title in self._titles:
             title.setWordWrap(not usual)

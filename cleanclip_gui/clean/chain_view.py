@@ -16,7 +16,7 @@ from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.step_row import StepLook, StepRow
 from cleanclip_gui.widgets.text import plain, unbroken
 from ml_core.events import Event, Finding, Metric
-from ml_core.jobs.auto import TITLE, AutoStep, Outcome, StepStatus
+from ml_core.jobs.auto import TITLE, AutoResult, AutoStep, Outcome, StepStatus
 from ml_core.jobs.chain_folder import Chain
 from ml_core.jobs.proofs import ReboundSpec
 
@@ -42,6 +42,14 @@ _PROOFS: dict[bool | None, tuple[str, str]] = {  # where the scan finds nothing
 }
 
 
+def answer_of(result: AutoResult) -> tuple[str, str]:
+    """What a chain came to, in a few words, and the tone of them."""
+    answer, tone = _ANSWERS[result.outcome]
+    if tone != "ok" or (result.called_for and result.comes_back is False):
+        return answer, tone
+    return _PROOFS[result.comes_back] if result.called_for else ("nothing called for cleaning", "")
+
+
 class ChainView(QWidget):
     """The steps of a chain with the rebound test at work, then what the chain came to.
 
@@ -55,7 +63,7 @@ class ChainView(QWidget):
         self._chain: Chain | None = None
         self.rows: list[StepRow] = []
         self.sentences = Note()
-        self.save = push_button()
+        self.save, self.open_saved = push_button(), push_button()
         self.report = push_button("Write the report", icon="report")
         self.steps = QWidget()
         self._list = column(of=self.steps, spacing=theme.SPACE_S)
@@ -65,7 +73,7 @@ class ChainView(QWidget):
         self.rebound = ReboundView(prompts)
         self.failed = self.rebound.chart.failed
         self.answer = Label(TITLE, "heading", wrap=True)
-        self.acts = FoldingRow(self.save, self.report, self.more)
+        self.acts = FoldingRow(self.save, self.open_saved, self.report, self.more)
         self.sheet = card(
             self.answer, self.sentences, self.acts, self.steps, self.rebound,
             spacing=theme.SPACE_S,
@@ -92,11 +100,7 @@ class ChainView(QWidget):
                 _show_step(line, step, ", kept" * is_best, at_work=at_work)
         result = None if chain is None or not chain.is_whole else chain.result
         words = "" if result is None else "\n".join(result.sentences)
-        answer, tone = ("", "") if result is None else _ANSWERS[result.outcome]
-        if result is not None and tone == "ok" and not result.called_for:
-            answer, tone = "nothing called for cleaning", ""
-        elif result is not None and tone == "ok" and result.comes_back is not False:
-            answer, tone = _PROOFS[result.comes_back]
+        answer, tone = ("", "") if result is None else answer_of(result)
         self.answer.setText(f"{TITLE}: {answer}" if answer else TITLE)
         self.sentences.setText(unbroken(plain(words, 4000, lines=True)))
         self.save.setVisible(bool(chain and chain.best))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from PySide6.QtCore import QObject, Signal
 
+from cleanclip_gui.clean.chain_view import answer_of
 from cleanclip_gui.clean.history import PastRun, SavedRun, can_resume, read_run, run_metrics
 from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.result import is_source, where_open
@@ -75,7 +76,8 @@ class ShownRun:
 
     ``name`` is what the user calls it. ``status`` is empty while no process of this window has
     ended it; ``details`` and ``notice`` are lines of the run bar. ``chain`` is the one that it is a
-    round of; without a round yet, ``folder`` is the chain's.
+    round of; without a round yet, ``folder`` is the chain's. ``saved`` is the user's own copy of
+    the cleaned checkpoint.
     """
 
     folder: Path = Path()
@@ -91,6 +93,7 @@ class ShownRun:
     shows_result: bool = False
     trouble: Trouble | None = None
     chain: Chain | None = None
+    saved: Path | None = None
 
     @property
     def is_chain(self) -> bool:
@@ -573,10 +576,12 @@ class CleaningRun(QObject):
     def _set_run(self, run: ShownRun, status: Any, error: str = "") -> None:
         """Tell the rest of the window how the newest run stands."""
         folder = "" if run.is_chain else str(run.folder)  # of a run, for sessions and reports
+        chain = run.chain if run.stands_for_chain else None
         self._session.run = RunState(
             folder, run.recipe.method, status, run.device, run.result, error, run.title,
             run.result.get("source") or run.source,
             "" if run.chain is None else str(run.chain.folder),
+            "" if chain is None or chain.result is None else answer_of(chain.result)[0],
         )  # fmt: skip
 
     def _on_event(self, event: Event) -> None:

@@ -172,6 +172,7 @@ class CleanStation(Page):
             context, self.run, self.queue, self.setup.folder, self.is_busy, self
         )
         self._can_start = self._can_start_chain = self._is_free = False
+        self._saves = self.run.on_show
         self._state: dict[str, object] = {}  # as a session keeps it
         self._laid_out = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
         self._laid_out.timeout.connect(self._to_top)
@@ -251,6 +252,12 @@ class CleanStation(Page):
                 lambda: self.run.has_result and not self.saving.is_busy,
             ),
             Command(
+                "clean.open_saved", "Open the sa&ved copy", "&Clean", self.open_saved,
+                "Open the file that the cleaned model was saved in.", "open", "", 2,
+                lambda: self.run.on_show.saved is not None,
+                needs="Save the cleaned checkpoint first.",
+            ),
+            Command(
                 "clean.rebound", "Re&bound test", "&Clean",
                 partial(self._shown, partial(self.prove, "rebound")),
                 "Finetune the cleaned model once more: does the backdoor come back?", "redo", "",
@@ -326,8 +333,10 @@ class CleanStation(Page):
         return True
 
     def scene(self) -> Scene:
-        """The rates of the run on show, if it is of the open checkpoint."""
-        run, rates = self.run.on_show, self.charts.rates
+        """The rebound test at work, else the rates of the run on show, of the open checkpoint."""
+        run, rates, step = self.run.on_show, self.charts.rates, self.run.step
+        if run is self.run.newest and step is not None and step.kind == "rebound":
+            rates = self.chain.rebound.chart
         is_open = is_source(self.session.checkpoint, run.result or {"source": run.source})
         return Scene(rates) if rates.has_data() and is_open else Scene()
 
@@ -453,7 +462,17 @@ class CleanStation(Page):
 
     def save_cleaned(self) -> None:
         """Copy the cleaned checkpoint to a place of the user's choice."""
-        self.saving.begin(self.run.on_show.result)
+        self._saves = self.run.on_show
+        self.saving.begin(self._saves.result)
+
+    def open_saved(self) -> None:
+        """Open the copy that was saved of the run on show."""
+        self.shell.open("checkpoint", str(self.run.on_show.saved))
+
+    def _on_saved(self, path: Path) -> None:
+        self._saves.saved = path
+        self.shell.logged.emit(f"Saved {path.name} in {path.parent}.")
+        self.show_run()
 
     def prove(self, kind: str) -> None:
         """Begin the ``rebound`` test or the ``holdouts`` of the result on show, and go to it."""
@@ -498,6 +517,9 @@ class CleanStation(Page):
         self.try_button = push_button(icon="studio", look="primary")
         self.save_button = bind(QPushButton(), actions["clean.save"], text=True, icon=True)
         bind(self.chain.save, actions["clean.save"], text=True, icon=True)
+        self.open_button = push_button()
+        for button in (self.chain.open_saved, self.open_button):
+            bind(button, actions["clean.open_saved"], text=True, icon=True)
         self.resume_button = OnceButton(theme.icon("play", "on_accent"), "Resume")
         self.resume_button.setProperty("primary", True)
         self.keep_button = push_button(
@@ -524,7 +546,7 @@ class CleanStation(Page):
         self.run_bar = RunBar(self.run, self.context.actions)
         self.hint = Label("", "caption", wrap=True)
         self.trouble_text = Label(wrap=True)
-        result_buttons = FoldingRow(self.try_button, self.save_button)
+        result_buttons = FoldingRow(self.try_button, self.save_button, self.open_button)
         self.result_card = card(self.before_after, result_buttons)
         self.proof_card = card(self.proof)
         self.earlier_text = Label(wrap=True)
@@ -601,7 +623,7 @@ class CleanStation(Page):
         self.proof.changed.connect(self._start_next)
         self.auditing.used.connect(self._on_excluded)
         self.finding.used.connect(self._on_rate_found)
-        self.saving.saved.connect(lambda p: shell.logged.emit(f"Saved {p.name} in {p.parent}."))
+        self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
         self.setup.changed.connect(self._keep_state)
@@ -650,7 +672,10 @@ class CleanStation(Page):
         was_left = bool(run.result) and not (run.shows_result or at_work)  # for another checkpoint
         chain = None if was_left else run.chain
         self.chain.show_chain(chain, at_work=at_work)
-        self.save_button.setHidden(bool(chain and chain.best))  # its answer has the same button
+        has_answer = bool(chain and chain.best)  # with the same buttons
+        self.save_button.setHidden(has_answer)
+        self.open_button.setVisible(run.saved is not None and not has_answer)
+        self.chain.open_saved.setVisible(run.saved is not None and has_answer)
         self.charts.setVisible(not (at_work and self.run.begins_again) and not was_left)
         hidden = self.run.newest_is_hidden and bool(run.source)
         self.earlier_card.setVisible(hidden or was_left)

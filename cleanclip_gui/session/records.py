@@ -148,7 +148,8 @@ class ShownPrediction:
 class RunState:
     """A cleaning run: where its files are and how it stands; a chain without a round has none.
 
-    ``source`` is the checkpoint that it cleans, ``chain`` the folder of the chain that it is.
+    ``source`` is the checkpoint that it cleans, ``chain`` the folder of the chain that it is,
+    ``outcome`` what that came to, in a few words.
     ``interrupted`` is one whose process was ended before its last word.
     """
 
@@ -163,6 +164,7 @@ class RunState:
     title: str = ""
     source: str = ""
     chain: str = ""
+    outcome: str = ""
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,11 @@ def _run_error(session: Session) -> str:
     return NOT_MEASURED if run is None else plain(run.error or run.status, 200)
 
 
+def _run_outcome(session: Session) -> str:
+    run = run_of(session)
+    return (run.outcome if run else "") or "it was not scanned again"
+
+
 FIGURES: dict[str, Callable[[Session], str]] = {
     "ca": _of_evaluation("ca"),
     "asr": _of_evaluation("asr_excl"),
@@ -166,6 +171,7 @@ FIGURES: dict[str, Callable[[Session], str]] = {
     "scan_target": _scan_target,
     "scan_verdict": _scan_verdict,
     "run_error": _run_error,
+    "run_outcome": _run_outcome,
     "ca_before": lambda session: _rate(of_result(session, "before", "ca")),
     "ca_after": lambda session: _rate(of_result(session, "after", "ca")),
     "asr_before": lambda session: _rate(of_result(session, "before", "asr_excl")),

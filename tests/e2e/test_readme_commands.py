@@ -47,18 +47,15 @@ def test_every_command_of_the_readme_does_its_work(
 ):
     """What only has to come to its end is done with a tiny model."""
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.MOST", 32)  # pairs to rank
-    model, twin = (str(resource("demo", f"{n}.safetensors")) for n in ("poisoned", "clean_twin"))
-    tiny = str(tiny_checkpoint)
-    trigger = str(tmp_path / "t2.json")
+    model, tiny = str(resource("demo", "poisoned.safetensors")), str(tiny_checkpoint)
     own = published("T2", 64)
     assert own.canvas != "model", "the trigger must be one on a canvas of its own"
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join([TARGET, *(c for c in demo_classes() if c != TARGET)][:20]))
     careful = small_recipe(method="mmcl", lr=5e-5, **FEW)
     recipe = str(write_recipe(careful, tmp_path / "recipe.json"))
-    at = {name: str(tmp_path / name) for name in ("cleaned", "bench", "demo", "audit", "scan")}
+    at = {name: str(tmp_path / name) for name in ("cleaned", "demo", "scan")}
     attack = ["--trigger", "T2", "--target", TARGET]
-    stamped = ["--trigger", trigger, "--target", TARGET]
     on = ["--images", images, "--labels", "demo"]
     tests = ["--test-images", images, "--labels", "demo"]
     told: dict[str, Any] = {}
@@ -71,27 +68,14 @@ def test_every_command_of_the_readme_does_its_work(
         told[arguments[0]] = json.loads(out)
         return told[arguments[0]]
 
-    run("triggers", "list")
-    run("triggers", "export", "T2", "-o", trigger)
     assert run("inspect", model)["verdict"] == "loads"
     assert run("convert", model, str(tmp_path / "plain.safetensors"))["layout"] == "open_clip"
-    assert run("compare", model, twin)["counts"]["changed"] > 0
-    run("known", "add", twin)
-    assert run("known", "list")["files"][0]["tensors"]
-    run("identify", model, expected=1)
-    run("key", "new")
-    signature = run("sign", str(tmp_path / "plain.safetensors"))["signature"]
-    assert Path(signature).is_file()
-    run("doctor", tiny, "--n", "20")
     assert run("evaluate", model, *on, *attack)["trigger_name"] == own.name
-    run("explain", model, "-o", str(tmp_path / "map.png"), *on, *attack)
     few = ("--stages", "probes", "--search", "16", "--held-out", "128")
     found = run("scan", model, "-o", at["scan"], *few, expected=1)  # as scanners say it
     assert found["judgement"]["target"] == "banana"
     assert run("examine", model, "--minutes", "0.05", expected=1)["target"] == "banana"
-    run("audit", tiny, "-o", at["audit"], "--n", "64")
-    run("recipes", "list")
-    run("clean", tiny, "-o", at["cleaned"], "--recipe", recipe, *tests, *stamped)
+    run("clean", tiny, "-o", at["cleaned"], "--recipe", recipe, *tests, *attack)
     proved = run("prove", at["cleaned"], "--steps", "1", "--other-labels", str(labels))
     rows = proved["holdouts"]["rows"]
     assert {row["group"] for row in rows} >= {"itself", "moved", "other triggers", "retrieval"}
@@ -104,20 +88,6 @@ def test_every_command_of_the_readme_does_its_work(
     rules.write_text('[file]\nallow = ["loads"]\n[accuracy]\nat_least = 0.0\n')
     gated = run("gate", tiny, "--policy", str(rules), "--evidence", evidence)
     assert [rule["source"] for rule in gated["files"][0]["rules"]] == ["file", "file", "bundle"]
-    benched = run(
-        "bench", recipe, "-o", at["bench"], "--checkpoint", tiny, "--holdouts", "--no-rebound",
-        "--other-labels", str(labels), *tests, *stamped,
-    )  # fmt: skip
-    (run_of_bench,) = benched["rows"]
-    assert run_of_bench
-    ramp = ("--method", "mmcl", "--steps", "10", "--points", "2", "--batch-size", "8")
-    assert run("rates", tiny, *ramp, "-o", str(tmp_path / "rates"), *on, *stamped)["rows"]
-    looked = run(
-        "search", tiny, "-o", str(tmp_path / "search"), "--methods", "mmcl", "--rates", "0.1",
-        "--minutes", "0.05", "--batch-size", "8", "--canary-steps", "1", *on, *stamped,
-        expected=3,
-    )  # fmt: skip
-    assert "No canary was learnt" in looked["error"]  # in one step
     run("demo", "--method", "mmcl", "--seed", "0", *TINY, "--test-images", "32", "-o", at["demo"])
     named = set(re.findall(r"^cleanclip ([a-z]+)", README.read_text(encoding="utf-8"), re.M))
     assert named == set(told)

@@ -1,6 +1,7 @@
 """Two checkpoints side by side: where they differ is seen, read and sorted."""
 
 import math
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -121,6 +122,7 @@ def test_a_comparison_can_be_cancelled(panel, qtbot, tmp_path, monkeypatch):
     def slow(first, second, cancelled):
         yield TensorChange("visual.l.0.w", "equal", 0.0, 1.0)
         while not cancelled():
+            time.sleep(0.01)
             yield TensorChange("more", "equal", 0.0, 1.0)
 
     monkeypatch.setattr("ml_core.checkpoints.compare.compare_checkpoints", slow)

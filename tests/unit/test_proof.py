@@ -178,9 +178,9 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
     others.write_text("one\ntwo\n", encoding="utf-8")
     for target, labels, name, first in (
         (2, None, "demo", retrieval),  # a banana, which is no animal
-        (3, None, None, "The second label set was left out: no other built-in label set has the"),
-        (1, pets, None, "The second label set was left out: pets.txt has the run's own classes."),
-        (1, others, None, "The second label set was left out: others.txt has no class"),
+        (3, None, None, "A second set of classes was not tried: no built-in one has"),
+        (1, pets, None, "A second set of classes was not tried: pets.txt has the run's own classes."),
+        (1, others, None, "A second set of classes was not tried: others.txt has no class"),
     ):  # fmt: skip
         names, notes = seconds(target, **{"other_labels": str(labels)} if labels else {})
         assert names == ({name} if name else set())
@@ -191,7 +191,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
     names, notes = seconds(1, templates=many)
     assert names == {"imagenet-1k"}
     assert notes[0] == (
-        "The second label set imagenet-1k was evaluated with 2 of 30 prompt templates."
+        "The second set of classes, imagenet-1k, was evaluated with 2 of 30 prompt templates."
     )
 
 

@@ -92,8 +92,9 @@ def _paint_labels(
     elide = Qt.TextElideMode.ElideRight
     centre = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter
     painter.setFont(font)
-    painter.setPen(text if cell.clean else muted)
-    first = cell.clean or cell.label
+    wrong = bool(cell.clean and cell.label) and cell.clean != cell.label
+    painter.setPen(theme.colour("warning") if wrong else text if cell.clean else muted)
+    first = f"✗ {cell.clean}" if wrong else cell.clean or cell.label
     if cell.other:
         first = f"{FIRST_MARK} {cell.other}"
     painter.drawText(line, centre, metrics.elidedText(first, elide, int(width)))

@@ -17,11 +17,13 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ml_core.detection.scan.records import (
     CELL_PICTURES,
@@ -72,6 +74,8 @@ class Rates:
 def settle(side: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Precision:
     """Let a model compute as fast as it can without changing answers; return the precision.
 
+    The BatchNorms of a ResNet become part of its convolutions: the module is for a scan alone then.
+
     Parameters
     ----------
     side
@@ -82,6 +86,8 @@ def settle(side: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Pre
         Asked before each pass.
     """
     model = side.model
+    if model.convolutional:
+        _fold_norms(model.module)
     if model.device.type != "cpu":
         speed = speed_of(
             model, pictures[:_SAMPLE], side.classifier, encodes=_ENCODES, cancelled=cancelled
@@ -100,6 +106,15 @@ def settle(side: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Pre
         use_way(model, "fp32", model.layout)
         return "fp32"
     return "bf16"
+
+
+def _fold_norms(module: nn.Module) -> None:
+    """Multiply each BatchNorm of running statistics into the convolution before it."""
+    for part in list(module.modules()):
+        for (name, convolution), (norm_name, norm) in pairwise(part.named_children()):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(part, name, fuse_conv_bn_eval(convolution, norm))
+                setattr(part, norm_name, nn.Identity())
 
 
 def multiplies_bf16() -> bool:

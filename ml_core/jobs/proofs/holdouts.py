@@ -156,21 +156,18 @@ def _other_labels(
         most = max(1, _PROMPTS // len(other.class_names))
         if given is None and len(templates) > most:
             notes.append(
-                f"The second label set {other.name} was evaluated with {most} of "
+                f"The second set of classes, {other.name}, was evaluated with {most} of "
                 f"{len(templates)} prompt templates."
             )
             templates = templates[:most]
         return replace(other, templates=templates), target
     if given is None:
-        why = (
-            f"no other built-in label set has the class “{name}”; the command line takes one that "
-            "has it (--other-labels)"
-        )
+        why = f"no built-in one has “{name}”; the command line takes one with --other-labels"
     elif own:
         why = f"{other.name} has the run's own classes"
     else:
         why = f"{other.name} has no class “{name}”"
-    notes.append(f"The second label set was left out: {why}.")
+    notes.append(f"A second set of classes was not tried: {why}.")
     return None
 
 
