@@ -428,6 +428,7 @@ def test_a_model_that_needed_no_cleaning(panel):
 def test_an_answer_says_whether_the_backdoor_comes_back(panel):
     run_to_the_end(panel)
     chain = panel.run.on_show.chain
+    assert f"Clean it: {panel.session.run.outcome}" == panel.chain.answer.text()  # for a talk
     for comes_back, words, tone in (
         (False, "the same scan finds nothing", "ok"), (True, "but the backdoor comes", "danger"),
         (None, "is not tested", "caution"),

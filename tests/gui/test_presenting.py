@@ -350,8 +350,9 @@ def test_the_figures_are_of_the_session(window):
     session.run = RunState("out", "cleanclip", "running", source="another.safetensors")
     assert "Cleaning" not in words(window)[0]
     result = {"before": {"asr_excl": 0.98, "ca": 0.99}, "after": {"asr_excl": 0.02, "ca": 0.97}}
-    session.run = RunState("out", "cleanclip", "finished", result=result)
+    session.run = RunState("out", "cleanclip", "finished", result=result, outcome="all is well")
     assert words(window) == ["CA 97.0 %", "ASR 98.0 % → 2.0 %"]
+    assert "Done: all is well. The attack success rate went" in guide.card.accessibleDescription()
     window.show_station("scan")
     assert words(window) == ["Is there a hidden trigger?", ""]
     session.show_job("scan", JobState("out", "finished", "found", "banana"))

@@ -179,7 +179,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
     for target, labels, name, first in (
         (2, None, "demo", retrieval),  # a banana, which is no animal
         (3, None, None, "A second set of classes was not tried: no built-in one has"),
-        (1, pets, None, "A second set of classes was not tried: pets.txt has the run's own classes."),
+        (1, pets, None, "A second set of classes was not tried: pets.txt has the run's own"),
         (1, others, None, "A second set of classes was not tried: others.txt has no class"),
     ):  # fmt: skip
         names, notes = seconds(target, **{"other_labels": str(labels)} if labels else {})

@@ -398,6 +398,20 @@ def _search(one, pictures, settings, starts=None):
     return drain(invert(one, pictures, settings, 3, starts))
 
 
+def test_a_scan_folds_batchnorms_and_gets_the_same_answers(tiny_model, pictures):
+    shown = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    norms = [m for m in tiny_model.module.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        torch.nn.init.uniform_(norm.running_mean, -0.2, 0.2)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 2)
+    before = tiny_model.encode_images(shown)
+    patch_search.settle(side_of(tiny_model), pictures, lambda: False)
+    tiny_model.precision = "fp32"
+    assert norms
+    assert not set(norms) & set(tiny_model.module.modules())
+    torch.testing.assert_close(tiny_model.encode_images(shown), before, atol=1e-5, rtol=0)
+
+
 def test_the_loss_is_that_of_the_class_that_the_pictures_favour_together(tiny_model, pictures):
     one = side_of(tiny_model)
     settings = PatchSettings(8, starts=1, pictures=6, steps=1)
