@@ -334,9 +334,9 @@ class CleanStation(Page):
 
     def scene(self) -> Scene:
         """The rebound test at work, else the rates of the run on show, of the open checkpoint."""
-        run, rates, step = self.run.on_show, self.charts.rates, self.run.step
-        if run is self.run.newest and step is not None and step.kind == "rebound":
-            rates = self.chain.rebound.chart
+        run, rates, rebound = self.run.on_show, self.charts.rates, self.chain.rebound
+        if rebound.isVisibleTo(self.chain) and rebound.chart.has_data():
+            rates = rebound.chart
         is_open = is_source(self.session.checkpoint, run.result or {"source": run.source})
         return Scene(rates) if rates.has_data() and is_open else Scene()
 

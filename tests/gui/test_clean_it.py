@@ -191,6 +191,7 @@ def test_the_steps_while_they_run(qtbot, panel, session):
     assert 1 > session.run_progress.fraction >= share  # without a second between, as much
     runner.play([Metric(25, 900, {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02})])
     assert panel.chain.rebound.chart.series("0.1").point(0) == (25, 0.02)
+    assert panel.scene().main is panel.chain.rebound.chart
     assert len(panel.charts.rates.series("asr_excl")) == 1
     assert panel.chain.rebound.isVisible()
     assert not panel.charts.isVisible()

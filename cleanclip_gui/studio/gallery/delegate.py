@@ -92,7 +92,7 @@ def _paint_labels(
     elide = Qt.TextElideMode.ElideRight
     centre = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter
     painter.setFont(font)
-    wrong = bool(cell.clean and cell.label) and cell.clean != cell.label
+    wrong = bool(cell.clean and cell.label) and cell.clean != cell.label and not cell.other
     painter.setPen(theme.colour("warning") if wrong else text if cell.clean else muted)
     first = f"✗ {cell.clean}" if wrong else cell.clean or cell.label
     if cell.other:
