@@ -88,6 +88,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", ())
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts._SECOND", ())
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.MOST", 16)
+    monkeypatch.setattr("ml_core.jobs.clean_it.PROOF_IMAGES", 48)
 
 
 @pytest.fixture
