@@ -333,7 +333,7 @@ class CleanStation(Page):
         return True
 
     def scene(self) -> Scene:
-        """The rebound test at work, else the rates of the run on show, of the open checkpoint."""
+        """The rebound test while it runs, else the run's rates; none of another checkpoint."""
         run, rates, rebound = self.run.on_show, self.charts.rates, self.chain.rebound
         if rebound.isVisibleTo(self.chain) and rebound.chart.has_data():
             rates = rebound.chart
@@ -462,8 +462,9 @@ class CleanStation(Page):
 
     def save_cleaned(self) -> None:
         """Copy the cleaned checkpoint to a place of the user's choice."""
-        self._saves = self.run.on_show
-        self.saving.begin(self._saves.result)
+        if not self.saving.is_busy:
+            self._saves = self.run.on_show
+        self.saving.begin(self.run.on_show.result)
 
     def open_saved(self) -> None:
         """Open the copy that was saved of the run on show."""

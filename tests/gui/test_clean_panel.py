@@ -254,10 +254,10 @@ def test_save_copies_whole_files(qtbot, panel, tmp_path):
     assert (tmp_path / "mine.safetensors").read_bytes() == b"cleaned weights"
     assert read_json(tmp_path / SAVED_FILE) == {"name": "mine.safetensors"}  # for reports
     assert panel.logged[-1] == f"Saved mine.safetensors in {tmp_path}."
-    wanted: list[str] = []
-    panel.shell.takes("checkpoint", wanted.append)
+    opened: list[str] = []
+    panel.shell.takes("checkpoint", opened.append)
     panel.open_button.click()
-    assert wanted == [str(tmp_path / "mine.safetensors")]
+    assert opened == [str(tmp_path / "mine.safetensors")]
     assert not list(tmp_path.glob("*.part"))
     prompts.save_file = lambda *_: str(tmp_path / "nowhere" / "x.safetensors")
     with qtbot.waitSignal(panel.shell.failed, timeout=5000) as blocker:

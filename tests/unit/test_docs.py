@@ -120,6 +120,10 @@ def parse(arguments: list[str]) -> None:
         command.make_context(command.name, rest, parent=context)
 
 
+def test_the_page_of_commands_lists_them_all():
+    assert {name for name, *_ in commands(DOCS / "commands.md")} == set(COMMANDS)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=named)
 def test_every_command_is_understood_by_the_command_line(page):
     for arguments in commands(page):

@@ -74,7 +74,7 @@ class Rates:
 def settle(side: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Precision:
     """Let a model compute as fast as it can without changing answers; return the precision.
 
-    The BatchNorms of a ResNet become part of its convolutions: the module is for a scan alone then.
+    The BatchNorms of a ResNet become part of its convolutions: afterwards it can only be scanned.
 
     Parameters
     ----------
