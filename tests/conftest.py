@@ -39,10 +39,14 @@ def _no_wait_for_the_disk(descriptor: int) -> None:
 os.fsync = _no_wait_for_the_disk
 
 
+gc.disable()  # while everything is imported: it would take as long again
+
+
 def pytest_collection_finish() -> None:
     """What was imported is garbage never, and need not be looked through again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 20, 20)
 
 

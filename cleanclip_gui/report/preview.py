@@ -141,6 +141,7 @@ class Preview(theme.Themed, QWidget):
 
     def __init__(self, button: QPushButton, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._source: bytes | None = None
         self._html, self._is_unread = "", False
         self.page = named(_Page(), "Preview of the report")
         self.page.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
@@ -155,9 +156,8 @@ class Preview(theme.Themed, QWidget):
 
     def show_html(self, page: bytes | None) -> None:
         """Show another report; the same one is left where it is being read."""
-        text = "" if page is None else rich_text(page.decode())
-        if text != self._html:
-            self._html = text
+        if page != self._source:
+            self._source, self._html = page, "" if page is None else rich_text(page.decode())
             self.dress()
             if self._is_unread or not self.isVisible():
                 self.page.verticalScrollBar().setValue(0)

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QColor, QPainter, QPixmap
-from PySide6.QtWidgets import QApplication, QSplashScreen
+from PySide6.QtWidgets import QApplication, QLabel
 
 from cleanclip_gui import theme
 
@@ -29,7 +29,13 @@ class Splash:
 
     def __init__(self, app: QApplication) -> None:
         self._app = app
-        self._screen = QSplashScreen(_drawn())
+        # Showing a QSplashScreen waits a second for its window (Qt 6.11).
+        frame = Qt.WindowType.SplashScreen | Qt.WindowType.FramelessWindowHint
+        self._screen = QLabel(None, frame)
+        self._screen.setPixmap(_drawn())
+        self._screen.adjustSize()
+        middle = app.primaryScreen().availableGeometry().center()
+        self._screen.move(middle - self._screen.rect().center())
 
     def __enter__(self) -> Splash:
         self._screen.show()

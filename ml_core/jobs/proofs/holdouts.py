@@ -208,7 +208,7 @@ def _questions(trigger: Trigger, size: int) -> Iterator[Variant]:
             continue
         other = published(entry.id, size)
         if other.kind != "prompt" and other != trigger:
-            yield Variant("other triggers", f"{entry.name} ({entry.id})", other)
+            yield Variant("other triggers", entry.name, other)
 
 
 def _side(
