@@ -6,9 +6,10 @@ from importlib import import_module
 
 from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QColor, QPainter, QPixmap
-from PySide6.QtWidgets import QApplication, QLabel
+from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.controls import Label
 
 # What costs most to import, cut so that none of it holds the event loop for long.
 _PARTS = (
@@ -30,8 +31,8 @@ class Splash:
     def __init__(self, app: QApplication) -> None:
         self._app = app
         # Showing a QSplashScreen waits a second for its window (Qt 6.11).
-        frame = Qt.WindowType.SplashScreen | Qt.WindowType.FramelessWindowHint
-        self._screen = QLabel(None, frame)
+        self._screen = Label()
+        self._screen.setWindowFlags(Qt.WindowType.SplashScreen | Qt.WindowType.FramelessWindowHint)
         self._screen.setPixmap(_drawn())
         self._screen.adjustSize()
         middle = app.primaryScreen().availableGeometry().center()
