@@ -120,7 +120,8 @@ class Overall:
         self._seen = self._planned([plan])
         self._fraction = 0.0
         self._held: float | None = None
-        self._lost = 0.0  # seconds on hold
+        self._lost = 0.0  # seconds on hold, and of stages that nobody planned
+        self._aside: _Seen | None = None
 
     @property
     def fraction(self) -> float:
@@ -132,11 +133,14 @@ class Overall:
         """Seconds until the job is done; None while the speed of the coming stages is not known."""
         if self._current < 0:
             return None
-        now = self._now()
+        now, aside = self._now(), 0.0
+        if self._aside is not None:
+            pace = self._pace(self._aside, now) or 0.0
+            now, aside = self._aside.entered or now, pace * (1 - self._aside.share)
         units = self._units(now)
         sizes = [self._size(place, units, now) for place in range(len(self._seen))]
         known = [size[1] for size in sizes if size is not None]
-        return sum(known) if len(known) == len(sizes) else None
+        return sum(known) + aside if len(known) == len(sizes) else None
 
     def expect(self, *plans: Plan) -> None:
         """Take over what a better plan says of the stages after the present one.
@@ -153,6 +157,7 @@ class Overall:
 
     def begin_job(self, *plans: Plan) -> None:
         """The next job of a chain begins: ``plans`` are of it and of those that follow it."""
+        self._come_back()
         self._leave(0)
         self._job += 1
         self.expect(*plans)
@@ -181,14 +186,22 @@ class Overall:
 
         Two kinds of stage take time but add no progress: one that is over already, and one that
         nobody planned and that comes in the middle of another (class texts are embedded between
-        training steps).
+        training steps). The stage around the latter stands still meanwhile.
         """
         stage = f"{self._job} {progress.stage}"
-        if self._is_interlude(stage):
-            self._fraction = max(self._fraction, self._share_done(self._now()))
-            return
-        now, place = self._now(), self._place(stage)
         share = min(max(progress.done / progress.total, 0.0), 1.0) if progress.total > 0 else 0.0
+        now, aside = self._now(), self._aside
+        if self._is_interlude(stage):
+            if aside is None or aside.part.stage != stage or share < aside.share:
+                self._come_back()
+                part = PlannedStage(stage)
+                self._aside = aside = _Seen(part, self._now(), first=share, at=share)
+            if aside.moved is None and share > aside.first:
+                aside.moved, aside.at = now, share
+            aside.share = share
+            return
+        self._come_back()
+        now, place = self._now(), self._place(stage)
         if place == self._current - 1 and self._seen[place].away is not None:
             self._return(place, now)
         elif place > self._current:
@@ -204,6 +217,12 @@ class Overall:
                 seen.moved, seen.at = now, share
             seen.share = max(seen.share, share)
         self._fraction = max(self._fraction, self._share_done(now))
+
+    def _come_back(self) -> None:
+        """What nobody planned is over; the time that it took counts for no stage."""
+        if self._aside is not None and self._aside.entered is not None:
+            self._lost += self._now() - self._aside.entered
+        self._aside = None
 
     def _now(self) -> float:
         return (self._clock() if self._held is None else self._held) - self._lost

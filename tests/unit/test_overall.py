@@ -107,6 +107,17 @@ def test_a_stage_goes_on_after_the_one_inside_it():
     assert all(share <= 1 and left >= 0 for _, share, left in job.shown)
 
 
+def test_what_nobody_planned_has_its_own_time_left():
+    job = Job(Plan((PlannedStage("patches", seconds=100.0),)))
+    for done in range(51):
+        job.tell("patches", done, 100, 1.0)
+    for done in range(11):
+        job.tell("beside", done, 20, 1.0)
+        assert job.overall.seconds_left == pytest.approx(50 + (20 - done) * (done > 0), abs=2.0)
+    job.tell("patches", 51, 100, 10.0)
+    assert job.overall.seconds_left == pytest.approx(49, abs=1.0)
+
+
 def test_a_stage_with_fewer_items_than_before_is_not_more_than_done():
     job = Job(Plan((PlannedStage("data", seconds=10.0), PlannedStage("embed", seconds=10.0))))
     job.stage("data", 4000, 10)
