@@ -274,8 +274,9 @@ def main() -> NoReturn:
         status = run_command(sys.argv[1:])
     except Terminated as ended:
         ended.leave()
-    except output.OutputLost:
-        output.say("Standard output is closed or full: the output could not be written.")
+    except output.OutputLost as lost:
+        if not isinstance(lost.__cause__, BrokenPipeError | SystemExit):  # `| head` has enough
+            output.say("Standard output is closed or full: the output could not be written.")
         status = output.EXIT_USAGE
     _leave(status)
 

@@ -204,24 +204,24 @@ def open_trigger(name: str | None, size: int = 224, file: Path | None = None) ->
             f"There is no trigger {name!r}: give a PNG or JSON file, demo, or one of "
             f"{', '.join(near or ids)}."
         )
-    return load_trigger(Path(name))
+    return load_trigger(Path(name), side=size)
 
 
 def trigger_file(name: str, options: Options, folder: Path) -> str:
-    """The file of a trigger; one that is generated is written into a folder first.
+    """The file of a trigger; a picture alone and one that is generated are written into a folder.
 
     Raises
     ------
     InputError
         As `open_trigger`.
     """
-    from ml_core.triggers.files import save_own_trigger
+    from ml_core.triggers.files import has_record, save_own_trigger
 
-    size, by_id = 224, is_trigger_id(name)
-    if by_id:  # an id is of a trigger for an input size
+    size, by_size = 224, is_trigger_id(name) or (name != "demo" and not has_record(Path(name)))
+    if by_size:
         size = opened_checkpoint(options).architecture.preprocess.size
     stamp = open_trigger(name, size)
-    if stamp is None or not (by_id or name == "demo"):
+    if stamp is None or not (by_size or name == "demo"):
         return str(Path(name).resolve())
     folder.mkdir(parents=True, exist_ok=True)
     return str(save_own_trigger(stamp, folder.resolve()))

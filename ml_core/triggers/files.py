@@ -234,6 +234,11 @@ def save_own_trigger(trigger: Trigger, folder: Path) -> Path:
     return save_trigger(trigger, folder / stem)[1]
 
 
+def has_record(path: Path) -> bool:
+    """Whether a file is a saved trigger's; one alone becomes a trigger as `from_image` has it."""
+    return path.suffix.lower() == ".json" or _with(_stem(path), ".json").exists()
+
+
 def load_trigger(path: str | Path, *, side: int | None = None) -> Trigger:
     """Read a saved trigger from any of its files, or a picture or array without JSON as an upload.
 
@@ -252,9 +257,9 @@ def load_trigger(path: str | Path, *, side: int | None = None) -> Trigger:
     """
     path = Path(path)
     is_json = path.suffix.lower() == ".json"
-    json_path = path if is_json else _with(_stem(path), ".json")
-    if not is_json and not json_path.exists():
+    if not has_record(path):
         return import_trigger(path, side=side)
+    json_path = path if is_json else _with(_stem(path), ".json")
     record = read_record(json_path)
     stem = _stem(json_path)
     pixels = None

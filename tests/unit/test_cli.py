@@ -270,6 +270,12 @@ def test_a_lost_answer_is_no_verdict(tiny_checkpoint):
     assert done.stderr == "Standard output is closed or full: the output could not be written.\n"
 
 
+def test_a_reader_that_has_enough_is_no_fault():
+    command = f"{sys.executable} -m ml_core clean --help | head -c 1"
+    done = subprocess.run(command, shell=True, capture_output=True, timeout=60, check=True)
+    assert done.stderr == b""
+
+
 def test_a_help_line_stands_once() -> None:
     sources = {path.name: path.read_text() for path in Path(cli.__file__).parent.glob("*.py")}
     joined = sources.pop("app.py").replace('"\n    "', "")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from ml_core.cli.app import run_command
+from ml_core.cli.arguments import trigger_file
 from ml_core.reading.errors import InputError
 from ml_core.triggers import (
     Trigger,
@@ -251,3 +254,11 @@ def test_export_writes_a_trigger_file(tmp_path, capsys):
     pair = [str(tmp_path / "pattern.npy"), "--mask", str(tmp_path / "mask.npy")]
     assert run_command(["triggers", "export", *pair, "-o", str(tmp_path / "inverted")]) == 0
     assert load_trigger(tmp_path / "inverted.json").size == 4 / 64
+
+
+@pytest.mark.parametrize(("side", "share"), [(8, 8 / 32), (4, 4 / 32), (600, 0.25)])
+def test_a_picture_alone_keeps_its_pixels(tmp_path, tiny_checkpoint, side, share):
+    Image.new("RGB", (side, side), "red").save(tmp_path / "sticker.png")
+    options = SimpleNamespace(checkpoint=tiny_checkpoint, donor=None, no_choice=False)
+    file = trigger_file(str(tmp_path / "sticker.png"), options, tmp_path / "run")
+    assert load_trigger(file).size == share
