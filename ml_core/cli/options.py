@@ -148,8 +148,8 @@ class Options:
     templates: Path | None = option(None, help="Text file of prompt templates, one {} per line.")
     trigger: str | None = option(
         None,
-        help="Trigger PNG (in its own pixels, at most a quarter of the picture wide) or JSON, demo, "
-        "the id of a published trigger (T4), or scan:FOLDER for a trigger that a scan found. "
+        help="Trigger PNG (in its own pixels, at most a quarter of the picture wide) or JSON, "
+        "demo, the id of a published trigger (T4), or scan:FOLDER for a trigger that a scan found. "
         "Methods that stamp triggers learn from it.",
     )
     target: str | None = option(None, help="Target class of the attack: name or number.")

@@ -267,7 +267,10 @@ def test_the_demo_offers_its_own_clean_twin(qtbot, context):
     assert view.other.currentText() == "None yet"
     demo = replace(facts("poisoned.safetensors"), path=str(demo_checkpoint()), of_demo=True)
     context.session.checkpoint = demo
-    assert view.other.currentText() == "Reference: the demo's clean twin"
+    context.session.scan_reference = "/models/clip-v1.safetensors"
+    assert view.other.currentText() == "clip-v1.safetensors"
+    context.session.scan_reference = ""
+    assert view.other.currentText() == "The demo's clean twin"
     view.measure.click()
     opening = context.inference.tickets[-1]
     twin = str(demo_checkpoint(twin=True))
@@ -277,7 +280,7 @@ def test_the_demo_offers_its_own_clean_twin(qtbot, context):
     assert context.inference.tickets[-1].question.roles == ("suspect", "reference")
     assert [view.other.itemData(row) for row in range(view.other.count())] == ["reference"]
     context.session.scan_reference = "/models/parent.safetensors"
-    assert view.other.itemText(0) == "Reference: parent.safetensors"
+    assert view.other.itemText(0) == "parent.safetensors"
     view.other.setCurrentIndex(0)
     view.measure.click()
     opening = context.inference.tickets[-1]
@@ -286,4 +289,4 @@ def test_the_demo_offers_its_own_clean_twin(qtbot, context):
     assert not view.measure.isEnabled()  # it is being opened
     opening.deliver(replace(facts("parent.safetensors"), path="/models/parent.safetensors"))
     shown = [view.other.itemText(row) for row in range(view.other.count())]
-    assert "Reference: the demo's clean twin" in shown  # also beside others
+    assert "The demo's clean twin" in shown  # also beside others

@@ -99,7 +99,7 @@ class PairPage(AskingPage):
         self._offer_others()
         self._follow(self._on_question_change, "trigger", "target")
         self._follow(self._on_model_change, "checkpoint", "images", "role", "cleaned")
-        self._follow(self._offer_others, "scan_reference")
+        self._follow(self._on_scan_reference, "scan_reference")
 
     # What is asked
 
@@ -152,13 +152,18 @@ class PairPage(AskingPage):
                 others.append((role, _ROLE_TITLES[role]))
         opened = session.reference
         twin = "" if session.checkpoint is None else session.checkpoint.demo_twin
-        titles = {session.scan_reference: session.scan_reference, twin: "the demo's clean twin"}
+        titles = {session.scan_reference: session.scan_reference, twin: "The demo's clean twin"}
         for path, title in titles.items():
             if path and (opened is None or opened.path != path):
-                others.append((path, _title(title)))
+                others.append((path, Path(title).name))
         if opened is not None:
-            others.append(("reference", _title(opened.path)))
+            others.append(("reference", Path(opened.path).name))
         self.set_others(tuple(others))
+
+    def _on_scan_reference(self, path: str) -> None:
+        self._offer_others()
+        if self.pair is None and self.busy.isHidden() and (row := self.other.findData(path)) >= 0:
+            self.other.setCurrentIndex(row)
 
     def _forget(self) -> None:
         """Drop the comparison: it answers another question."""
@@ -225,10 +230,6 @@ class PairPage(AskingPage):
         """Show how far the comparison is, 0 to 1; None if nothing is compared."""
         super().set_busy(share)
         self.measure.setEnabled(share is None and self.other.isEnabled())
-
-
-def _title(path: str) -> str:
-    return f"Reference: {plain(Path(path).name, 60)}"
 
 
 def cells(row: PairedDifference) -> tuple[Cell, ...]:
