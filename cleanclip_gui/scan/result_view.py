@@ -105,7 +105,7 @@ def figure_text(scan: Scan) -> str:
         wide = f" Among the classes of ImageNet too, they are nearest to “{trigger.wide_target}”."
     return (
         f"{percent(rate.suspect.value)} of {rate.suspect.n} held-out pictures become "
-        f"“{trigger.target}”{other} (difference {interval_text(rate)}).{wide}"
+        f"“{trigger.target}”{other} (difference, 95 % interval: {interval_text(rate)}).{wide}"
     )
 
 

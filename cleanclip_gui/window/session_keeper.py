@@ -81,6 +81,7 @@ class SessionKeeper(QObject):
         self.offer: SavedSession | None = self._left_behind()
         self.is_modified = False
         self._opening: SavedSession | None = None  # until all of it is there
+        self._began_at = ""
         self._opening_triggers: Mapping[str, Trigger] = {}
         self._cleaned: SavedCleaned | None = None  # until all of it is there
         self._files: dict[str, FileFacts] = {}  # as they were when they were opened
@@ -182,6 +183,7 @@ class SessionKeeper(QObject):
         saved, triggers, session = opened.session, opened.triggers, self._session
         self._forget_offer()
         self._opening, self._opening_triggers = saved, triggers
+        self._began_at = session.station
         self._files = dict(saved.files)
         self._saved = opened.saved
         session.folder, session.notes = opened.folder, saved.notes
@@ -226,7 +228,8 @@ class SessionKeeper(QObject):
             self._shell.open("trusted", saved.trusted)
         if saved.reference:
             self._shell.open("reference", saved.reference)
-        self._shell.station_wanted.emit(saved.station)
+        if self._session.station in (self._began_at, "checkpoint"):  # nobody has gone elsewhere
+            self._shell.station_wanted.emit(saved.station)
         if saved.cleaned is not None:
             self._open_cleaned(saved.cleaned)
         if saved.images is None or self._session.images is not None:

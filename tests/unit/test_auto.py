@@ -334,7 +334,7 @@ def test_a_step_that_has_become_another_job_is_done_anew(spec, say):
     assert [(step.status, step.folder) for step in steps[:3]] == [
         ("finished", "scan-0"), ("finished", "round-1"), ("finished", "scan-1"),
     ]  # fmt: skip
-    assert "triggers that worked in the scan or that you named" in steps[1].why
+    assert "that worked in the scan or that you named" in steps[1].why
 
 
 def test_a_chain_without_pictures_does_not_begin(spec):

@@ -496,7 +496,8 @@ class EmbeddingMapPage(AskingPage):
         self.chosen.emit(())
 
     def _on_mapped(self, roles: tuple[Role, ...], embedding_map: EmbeddingMap) -> None:
-        self._roles = tuple(_TITLES[role] for role in roles) if len(roles) > 1 else ()
+        titles = _TITLES if "cleaned" in roles else _TITLES | {"suspect": "This checkpoint"}
+        self._roles = tuple(titles[role] for role in roles) if len(roles) > 1 else ()
         self._maps = {"PCA": embedding_map}
         self.set_busy(None)
         self._show_map(embedding_map)
@@ -635,4 +636,4 @@ def sentence(embedding_map: EmbeddingMap, number: int) -> str:
         text += "; distances between groups mean nothing in a t-SNE"
     if len(embedding_map.parts) > 1:
         text += ", one projection for both checkpoints"
-    return f"{text}. Class texts are moved by {part.gap:.2f}: they lie apart from the images."
+    return f"{text}. Class texts lie {part.gap:.2f} apart from the images; they are drawn among them."

@@ -118,10 +118,10 @@ def choice(
     recipe = preset(method, preset_name, pretraining)
     pictures = "all pictures" if recipe.stamp_share == 1 else "half of the pictures"
     if is_known and stamps:
-        known = "a trigger" if stamps == 1 else f"one of {stamps} triggers"
+        known = "the one" if stamps == 1 else f"one of the {stamps}"
         why = (
-            f"{pictures.capitalize()} carry {known} that worked in the scan or that you named, "
-            "moved, scaled and recoloured, or made-up ones"
+            f"{pictures.capitalize()} carry a trigger: {known} that worked in the scan or that you "
+            "named, moved, scaled and recoloured, or a made-up one"
         )
     else:
         share = _WEAK_SHARE if stamps else 1.0
