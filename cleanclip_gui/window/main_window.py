@@ -611,12 +611,13 @@ class MainWindow(QMainWindow):
         """Show the welcome page or a station; do nothing if the station does not exist."""
         if name not in self._pages:
             return
-        strays = self._has_rail_focus()
+        was_on_rail = self._has_rail_focus()
+        is_new = self.pages.currentWidget() is not self._pages[name]
         self.pages.setCurrentWidget(self._pages[name])
         self.header.setVisible(name != "welcome")
-        strays = self._has_rail_focus() and not strays
-        if name != "welcome" and (strays or self.focusWidget() is None):
-            self.pages.setFocus()  # or Qt would put a ring around some button beside them
+        goes = is_new and not was_on_rail
+        if name != "welcome" and (goes or self.focusWidget() is None):
+            self.pages.setFocus()  # Tab goes on in the page, not in what stands beside it
         self.session.station = name
         for station, menu in self._station_menus.items():
             menu.menuAction().setVisible(station == name)
