@@ -62,6 +62,7 @@ class ChainView(QWidget):
         super().__init__(accessibleName=TITLE)
         self._chain: Chain | None = None
         self.rows: list[StepRow] = []
+        self.has_answer = False  # of a round that is kept, with what can be done with it
         self.sentences = Note()
         self.save, self.open_saved = push_button(), push_button()
         self.report = push_button("Write the report", icon="report")
@@ -103,7 +104,8 @@ class ChainView(QWidget):
         answer, tone = ("", "") if result is None else answer_of(result)
         self.answer.setText(f"{TITLE}: {answer}" if answer else TITLE)
         self.sentences.setText(unbroken(plain(words, 4000, lines=True)))
-        self.save.setVisible(bool(chain and chain.best))
+        self.has_answer = bool(chain and chain.best and words)
+        self.save.setVisible(self.has_answer)
         self.acts.setVisible(bool(words))  # then the answer comes first
         self.steps.setVisible(not words or self.more.isChecked())
         theme.set_property(self.sheet, "tone", tone)

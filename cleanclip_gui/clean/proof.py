@@ -400,6 +400,7 @@ class ProofSection(QWidget):
         self.busy = BusyRow("Progress of the test", self._on_cancel_clicked)
         self.busy.cancel.setProperty("danger", True)
         self.busy.cancel.setAccessibleName("Cancel the test")
+        self.about = Label(HELP, "caption", wrap=True)
         self.uses, self.state = Note("caption"), Note("caption")
         self.rebound = ReboundView(prompts)
         self.holdouts = HoldoutsView()
@@ -407,9 +408,8 @@ class ProofSection(QWidget):
             self.scan_button, self.rebound_button, self.holdouts_button, self.options_button
         )  # fmt: skip
         column(
-            FoldingRow(Label("Proof", "heading"), *acts), Label(HELP, "caption", wrap=True),
-            self.uses, self.busy, self.state, self.rebound, self.holdouts, of=self,
-            spacing=theme.SPACE_S,
+            FoldingRow(Label("Proof", "heading"), *acts), self.about, self.uses, self.busy,
+            self.state, self.rebound, self.holdouts, of=self, spacing=theme.SPACE_S,
         )  # fmt: skip
         self.task.received.connect(self._on_event)
         self.task.ended.connect(self._on_ended)

@@ -103,7 +103,9 @@ class ShownRun:
     @property
     def stands_for_chain(self) -> bool:
         """Whether it is a chain, or the round that is kept of one."""
-        return self.is_chain or (self.chain is not None and self.chain.best == self.folder)
+        if self.is_chain or self.chain is None or self.chain.best != self.folder:
+            return self.is_chain
+        return self.chain.is_whole or self.status != "finished"
 
     @property
     def title(self) -> str:

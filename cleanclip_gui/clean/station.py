@@ -21,7 +21,7 @@ from cleanclip_gui.clean.chain_view import ChainView
 from cleanclip_gui.clean.charts.charts import CleaningCharts
 from cleanclip_gui.clean.history import SavedRun, read_run
 from cleanclip_gui.clean.job import new_chain, new_folder, without_trigger, write_job
-from cleanclip_gui.clean.proof import ProofSection
+from cleanclip_gui.clean.proof import HELP, ProofSection
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
 from cleanclip_gui.clean.rate_dialog import RateDialog
 from cleanclip_gui.clean.result import is_source
@@ -673,7 +673,8 @@ class CleanStation(Page):
         was_left = bool(run.result) and not (run.shows_result or at_work)  # for another checkpoint
         chain = None if was_left else run.chain
         self.chain.show_chain(chain, at_work=at_work)
-        has_answer = bool(chain and chain.best)  # with the same buttons
+        self.proof.about.setText((chain and chain.scanned(run.folder)) or HELP)
+        has_answer = self.chain.has_answer  # with the same buttons
         self.save_button.setHidden(has_answer)
         self.open_button.setVisible(run.saved is not None and not has_answer)
         self.chain.open_saved.setVisible(run.saved is not None and has_answer)
@@ -750,8 +751,9 @@ class CleanStation(Page):
     def _on_run_opened(self) -> None:
         self.charts.clear()
         self._show_top()
-        if self.run.on_show.source:
-            self.charts.explain(self.run.on_show.recipe.method)
+        run = self.run.on_show
+        if run.source:
+            self.charts.explain(run.recipe.method, run.asked[0])
 
     def _on_result_shown(self, result: dict[str, Any]) -> None:
         self.before_after.show_result(result)

@@ -81,6 +81,14 @@ class Chain:
             return () if step is None else chain_plans(self.spec, step, scan, facts, job)
         return ()
 
+    def scanned(self, folder: Path) -> str:
+        """What the scan after the round in a folder came to, in a sentence; empty without one."""
+        rounds = [s.round for s in self.steps if s.kind == "clean" and s.folder == folder.name]
+        for step in self.steps:
+            if step.kind == "scan" and step.round in rounds and step.status == "finished":
+                return f"{step.title}: {step.sentence.partition('. ')[0].removesuffix('.')}."
+        return ""
+
     @property
     def round_folder(self) -> Path:
         """The folder of the newest round; the chain's before the first one."""

@@ -334,12 +334,19 @@ def test_a_round_that_was_stopped_is_kept_or_gone_on_with(panel):
     # And of a second round, though the first is the best so far.
     shutil.copytree(folder / "round-1", folder / "round-2")
     kept = json.loads(result.read_text())
-    result.write_text(json.dumps({**kept, "stopped_because": "It was stopped by hand."}))
+    ended_so = {"status": "finished", "stopped_because": "It was stopped by hand."}
+    result.write_text(json.dumps({**kept, **ended_so}))
     second = half.model_copy(update={"round": 2, "folder": "round-2"})
     keep(folder, asked(runner), [ended(0), ended(1), ended(2), second], "round-1")
     runner.end(Done("stopped"))
     assert panel.run.on_show.folder == folder / "round-2"
     assert panel.keep_button.isVisible()
+    # The first one has its own page, with all that can be done with it.
+    panel.chain.rows[1].show_clicked.emit()
+    assert panel.run.on_show.folder == folder / "round-1"
+    assert "round 1" in panel.run_bar.title.text()
+    assert panel.save_button.isVisible()
+    assert panel.proof.about.text() == "Scan after round 1: Nothing found in this search."
 
 
 def test_a_chain_that_cannot_go_on_says_why(qtbot, panel, session, tmp_path):

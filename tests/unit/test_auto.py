@@ -445,7 +445,7 @@ def test_the_rate_follows_the_checkpoint_and_a_later_round_is_longer(monkeypatch
     second, why = choice(**known, pretraining=DEMO, before=before)
     assert second.total_steps == 2 * demo.total_steps
     assert "2 times as long as the first" in why
-    assert why.startswith("Half of the pictures carry one of 2 triggers that worked")
+    assert why.startswith("Half of the pictures carry a trigger: one of the 2 that worked")
     _, why = choice(**known | {"pairs": False}, pretraining=DEMO)
     assert "All pictures carry" in why
     fitted, _ = choice(**known, pretraining=DEMO, before=before, fitted=True)

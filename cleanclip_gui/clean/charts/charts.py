@@ -27,8 +27,10 @@ from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent
+from cleanclip_gui.widgets.text import plain as plain_text
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.events import Metric
+from ml_core.triggers import Trigger
 
 if TYPE_CHECKING:
     import pyqtgraph as pg
@@ -494,10 +496,15 @@ class CleaningCharts(QWidget):
         for chart in self.all():
             chart.clear()
 
-    def explain(self, method: str) -> None:
-        """Say under the rates what is known to happen to them with this method."""
+    def explain(self, method: str, trigger: Trigger | None) -> None:
+        """Say under the rates what they are of, and what is known to happen to them."""
+        of = (
+            ""
+            if trigger is None
+            else f"On validation pictures, with “{plain_text(trigger.name, 60)}”."
+        )
         facts = FACTS.get(method)
-        note = "" if facts is None else facts.note
+        note = " ".join(filter(None, (of, "" if facts is None else facts.note)))
         self._note.setText(note)
         self._note.setVisible(bool(note))
 

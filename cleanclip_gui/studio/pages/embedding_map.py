@@ -636,4 +636,6 @@ def sentence(embedding_map: EmbeddingMap, number: int) -> str:
         text += "; distances between groups mean nothing in a t-SNE"
     if len(embedding_map.parts) > 1:
         text += ", one projection for both checkpoints"
-    return f"{text}. Class texts lie {part.gap:.2f} apart from the images; they are drawn among them."
+    return (
+        f"{text}. Class texts lie {part.gap:.2f} apart from the images; they are drawn among them."
+    )

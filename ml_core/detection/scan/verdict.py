@@ -519,9 +519,8 @@ def _best_of_each(stages: Stages, bounds: Bounds) -> Iterator[tuple[float, str]]
         ]
         most = max([0.0, *gains])
         sentence = (
-            f"None of {len(stages.probes.rows)} known triggers moved pictures to one class at a "
-            f"rate more than {percent(most)} above the reference's{_until(most, bounds.gain)}. "
-            "Triggers that work on the reference do not count."
+            f"{len(stages.probes.rows)} known triggers: the best moved {percent(most)} of the "
+            f"pictures more to one class than on the reference{_until(most, bounds.gain)}."
         )
         yield most / bounds.gain, sentence
     for stage in _wider(stages):
@@ -698,7 +697,7 @@ def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
         yield (
             f"The weights {how} those of the reference: such models differ naturally. Only "
             "large differences count, known triggers are suspicious at most, and overlays and "
-            "warps cannot be judged. The parent of the checkpoint would show more."
+            "warps cannot be judged. A nearer reference, if there is one, would show more."
         )
     if stages.patches is None:
         return
@@ -717,7 +716,10 @@ def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
 def _word_warnings(stages: Stages) -> Iterator[str]:
     """Why words that move texts tell nothing."""
     if _words(stages) and not _judges_words(stages):
-        yield "Many unusual words may move texts here, so words do not count."
+        yield (
+            "Words were tried but are not judged: many unusual words may move the texts of such "
+            "models."
+        )
     elif _are_natural(_words(stages)):
         yield (
             "Many unusual words move texts here: only one that brings nearly all prompts to one "

@@ -14,7 +14,7 @@ from ml_core.jobs.auto.choice import MOST_LOST, Round, is_found
 from ml_core.reading.errors import plain
 
 STOPPED = (
-    "It was stopped before its end. When the chain is started again, it goes on with this step."
+    "It was stopped before its end. When “Clean it” is started again, it goes on with this step."
 )
 Record = Mapping[str, Any]
 
