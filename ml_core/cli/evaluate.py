@@ -288,7 +288,7 @@ def _retrieve(answers: Answers, captions: str, *, n: int | None, targeted: bool)
 
 _PAIRED = {
     "ca": "CA",
-    "baseline_target_rate": "target, no trigger",
+    "baseline_target_rate": "target without trigger",
     "asr_excl": "ASR",
     "asr_all": "ASR, all images",
     "poisoned_accuracy": "poisoned accuracy",

@@ -287,7 +287,7 @@ def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) 
     rows
         Name and evaluation; those without evaluation are left out.
     """
-    rates = (">CA", ">ASR", ">95 % interval", ">ASR, all images", ">target, no trigger")
+    rates = (">CA", ">ASR", ">95 % interval", ">ASR, all images", ">target without trigger")
     cells = (
         (
             name,

@@ -17,7 +17,7 @@ _METRICS = {
     "ca": "Clean accuracy",
     "asr_excl": "Attack success rate",
     "asr_all": "Attack success rate, all pictures",
-    "baseline_target_rate": "Target without the trigger",
+    "baseline_target_rate": "Target without trigger",
     "poisoned_accuracy": "Accuracy with the trigger",
 }
 _WATCHED = {"ca": "clean accuracy", "asr_excl": "attack success rate"}

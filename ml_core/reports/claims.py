@@ -455,8 +455,9 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
         if others:
             without += f", on the reference {percent(others[0].rate.value)}"
         compared = (
-            f"{opening}: the trigger{_called(material, facts)} makes {_share(claim.rate)} of the "
-            f"pictures {_population(claim.metric)} “{facts.target_name}”{without}"
+            f"{opening}: with the trigger{_called(material, facts)}, {percent(claim.rate.value)} "
+            f"of the pictures {_population(claim.metric)} ({_of(claim.rate)}) become "
+            f"“{facts.target_name}”{without}"
         )
     searched = _search_words(material, scans[0]) if scans else ""
     if compared and searched:
@@ -569,9 +570,10 @@ def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
     attack = by.get("asr_excl") or by.get("asr_all")
     if attack is not None:
         parts.append(
-            f"the trigger makes {_share(attack.rate)} of the pictures "
-            f"{_population(attack.metric)} “{facts.target_name}” "
-            f"(95 % interval {percent_range((attack.interval.low, attack.interval.high))})"
+            f"with the trigger, {percent(attack.rate.value)} of the pictures "
+            f"{_population(attack.metric)} ({_of(attack.rate)}, 95 % interval "
+            f"{percent_range((attack.interval.low, attack.interval.high))}) become "
+            f"“{facts.target_name}”"
         )
     if "ca" in by:
         part = f"the clean accuracy is {percent(by['ca'].rate.value)}"

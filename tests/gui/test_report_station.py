@@ -732,7 +732,7 @@ def test_checks_arrive_level_by_level_and_are_added_up(station, bundle):
     assert [head.text(0) for head in checks.tree._heads()] == list(LEVEL_TITLES[:3])
     words = [item.text(2) for item in checks.tree._items()]
     assert words == ["holds", "does not hold", "not checked", "not checked"]
-    line = "1 hold, 1 do not, 2 not checked (no images given)"
+    line = "Checks: 1 hold, 1 fail, 2 not made (no images given)"
     runner.ended.emit(Done("finished", {"summary": line, "exit": 1, "checks": []}))
     assert checks.summary.text() == line
     assert "does not hold" in checks.title.text()

@@ -93,7 +93,7 @@ def test_an_untouched_bundle_holds_as_folder_and_as_zip(made: Path, tmp_path: Pa
     found = checks(made)
     assert not [one for one in found if one.state == "fails"]
     assert exit_status(found) == 0
-    assert summary(found).endswith(" hold, 0 do not, 0 not checked, 2 recorded only")
+    assert summary(found).endswith(" hold, 0 fail, 0 not made, 2 recorded only")
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         assert checks(zipped(made, tmp_path / "x.zip", method)) == found
 
@@ -556,7 +556,7 @@ def test_the_words_of_another_version_are_not_compared(bundle: Path) -> None:
     edit(bundle, EVIDENCE_FILE, change)
     found = checks(seal(bundle))
     assert exit_status(found) == 0
-    assert "1 not checked (made by another version)" in summary(found)
+    assert "1 not made (made by another version)" in summary(found)
 
 
 def test_a_bundle_of_the_first_schema_holds(bundle: Path) -> None:
@@ -580,10 +580,10 @@ def test_a_bundle_of_the_first_schema_holds(bundle: Path) -> None:
 
 def test_the_last_line_adds_up() -> None:
     many = [Check(1, "a", "holds", "A.")] * 31 + [Check(3, "b", "not checked", "B.", "no images")]
-    assert summary(many) == "31 hold, 0 do not, 1 not checked (no images)"
+    assert summary(many) == "Checks: 31 hold, 0 fail, 1 not made (no images)"
     assert summary([*many, Check(1, "c", "recorded", "C.")]).endswith(", 1 recorded only")
     failed = [*many, Check(3, "d", "fails", "D.")]
-    assert summary(failed).startswith("31 hold, 1 do not, 1 not")
+    assert summary(failed).startswith("Checks: 31 hold, 1 fail, 1 not made")
     damaged = [*failed, Check(0, "e", "fails", "E.")]
     assert [exit_status(one) for one in (many, failed, damaged)] == [0, 1, 2]
     assert [exit_status(one, strict=True) for one in (many[:31], many, damaged)] == [0, 1, 2]

@@ -23,7 +23,7 @@ def test_a_bundle_alone(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     for level in ("0 intact", "1 arithmetic", "2 identity", "3 inference"):
         assert level in out
     assert out.splitlines()[-1].endswith(
-        " hold, 0 do not, 6 not checked (not signed, no checkpoint given, no images given), 2 "
+        " hold, 0 fail, 6 not made (not signed, no checkpoint given, no images given), 2 "
         "recorded only"
     )
 

@@ -30,7 +30,7 @@ from ml_core.reading.inspect import whole_file
 _ROLE_TITLES: dict[Role, str] = {"suspect": "Before cleaning", "cleaned": "After cleaning"}
 NAMES = {
     "ca": "Clean accuracy",
-    "baseline_target_rate": "Target, no trigger",
+    "baseline_target_rate": "Target without trigger",
     "asr_excl": "ASR, other classes",
     "asr_all": "ASR, all images",
     "poisoned_accuracy": "Poisoned accuracy",
@@ -219,7 +219,8 @@ class PairPage(AskingPage):
         n = pair.evaluations[0].n
         self.says.setText(
             f"The two checkpoints predict different classes for {count_text(differing)} of "
-            f"{count_text(n)} triggered images. Differences are paired image by image."
+            f"{count_text(n)} triggered images. Differences are paired image by image; computed in "
+            f"{pair.evaluations[0].precision}."
         )
         rows = sorted(pair.differences, key=lambda row: -abs(row.difference))
         rows.sort(key=lambda row: row.p_exact is None)  # rates first, then means

@@ -54,7 +54,7 @@ METRICS: dict[Metric, tuple[str, str]] = {
         "the same, with pictures of the target class counted too",
     ),
     "baseline_target_rate": (
-        "Baseline",
+        "Target without trigger",
         "the same pictures without the trigger: how often the target is predicted anyway",
     ),
     "poisoned_accuracy": (

@@ -60,12 +60,12 @@ def looked_at(
 
 
 def summary(checks: Iterable[Check]) -> str:
-    """The last line: ``31 hold, 0 do not, 4 not checked (no images given)``."""
+    """The last line: ``Checks: 31 hold, 0 fail, 4 not made (no images given)``."""
     listed = list(checks)
     count = {state: sum(check.state == state for check in listed) for state in _STATES}
     reasons = dict.fromkeys(check.reason for check in listed if check.reason)
     why = f" ({', '.join(reasons)})" if reasons and count["not checked"] else ""
-    line = f"{count['holds']} hold, {count['fails']} do not, {count['not checked']} not checked"
+    line = f"Checks: {count['holds']} hold, {count['fails']} fail, {count['not checked']} not made"
     recorded = f", {count['recorded']} recorded only" if count["recorded"] else ""
     return f"{line}{why}{recorded}"
 
