@@ -10,9 +10,10 @@ demo: $(VENV)/.installed
 	@$(BIN)/python -m cleanclip_gui.window.system_libraries
 	@$(BIN)/python -m cleanclip_gui --demo
 
-# All cores take tests until none is left. Bytecode is written, for each process that a test starts.
-TESTS := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n logical --maxprocesses 4 \
-	--dist worksteal
+# One process more than cores takes tests until none is left: a test often waits for a process of its
+# own. Bytecode is written, for each process that a test starts.
+WORKERS = $$($(BIN)/python -c "import os; print(min(4, 1 + (os.cpu_count() or 1)))")
+TESTS = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m cleanclip_gui.window.system_libraries

@@ -172,7 +172,7 @@ STORIES = {
         map: press Measure; enabled Save the points
         map-tsne: choose Projection = t-SNE; words t-SNE
         pair-empty: act view.pair
-        pair: answer twin; press Open a reference…; entry Other checkpoint = Reference;
+        pair: answer twin; press Open a reference…; entry Other checkpoint = clean_twin;
             press Compare; enabled Save the comparison
         : if_shown Show images = choose Show images = 0
         classes: act view.classes; enabled Save the numbers by class

@@ -278,7 +278,8 @@ class FactsColumn(QScrollArea):
             card.add("Repository", f"{origin[0]} on the Hugging Face Hub", copy=origin[0])
             card.add("Revision", grouped(origin[1]), copy=origin[1])
         card.add("Format", inspection.format)
-        card.add("Size", f"{bytes_text(inspection.size)} ({count_text(inspection.size)} bytes)")
+        size, exact = bytes_text(inspection.size), count_text(inspection.size)
+        card.add("Size", size if inspection.size < 1024 else f"{size} ({exact} bytes)")
         if inspection.sha256:
             card.add("SHA-256", grouped(inspection.sha256), copy=inspection.sha256)
         if inspection.unread:

@@ -119,7 +119,7 @@ def paint_thumbnail(
         painter.setOpacity(opacity)
         painter.drawPixmap(frame, pixmap, QRectF(pixmap.rect()))
         painter.restore()
-    painter.setPen(QPen(theme.colour(edge), 1.25))
+    painter.setPen(QPen(theme.colour(edge), 1.25 if edge == "border" else 2.5))
     painter.setBrush(Qt.BrushStyle.NoBrush)
     painter.drawPath(path)
 

@@ -120,6 +120,7 @@ class CommandPalette(ClosingDialog):
         """Add words that cannot be chosen, over both columns."""
         item = QTreeWidgetItem(self.list, [text])
         item.setFirstColumnSpanned(True)
+        item.setForeground(0, theme.colour("muted"))  # not that of what cannot be used
         item.setFlags(Qt.ItemFlag.NoItemFlags)
         font = self.font()
         font.setWeight(font.Weight.DemiBold if bold else font.Weight.Normal)

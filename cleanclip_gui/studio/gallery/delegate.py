@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from PySide6.QtCore import QObject, QPointF, QRect, QRectF, QSize, Qt
+from PySide6.QtCore import QObject, QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPalette, QPixmap
 from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import sized
-from cleanclip_gui.widgets.pictures import paint_ground, paint_pill, paint_thumbnail
+from cleanclip_gui.widgets.pictures import paint_ground, paint_thumbnail
 from cleanclip_gui.widgets.rows_table import Index
 
 THUMBNAIL = 96
@@ -44,8 +44,11 @@ class GalleryCell:
     other: str = ""
 
 
+_EDGES = {"": "", "flip": "warning", "hit": "danger"}
+
+
 class GalleryDelegate(QStyledItemDelegate):
-    """Thumbnail, clean label, triggered label, and a badge when the label changed."""
+    """Thumbnail, clean label and triggered label, in a colour of their own when it changed."""
 
     def __init__(self, role: int, parent: QObject) -> None:
         super().__init__(parent)
@@ -66,15 +69,8 @@ class GalleryDelegate(QStyledItemDelegate):
             theme.space(THUMBNAIL),
             theme.space(THUMBNAIL),
         )
-        paint_thumbnail(painter, frame, cell.pixmap)
-        stale = bool(cell.triggered) and not cell.fresh
-        if cell.badge:
-            painter.setOpacity(0.4 if stale else 1.0)
-            # Filled for a hit, outlined for another flip.
-            inner = ("danger", "surface") if cell.badge == "hit" else ("surface", "danger")
-            font, corner = sized(option.font, 0.78, bold=True), frame.topRight() + QPointF(-4, 4)
-            paint_pill(painter, corner, cell.badge.upper(), font, "danger", *inner)
-            painter.setOpacity(1.0)
+        edge = _EDGES[cell.badge] if cell.fresh else ""
+        paint_thumbnail(painter, frame, cell.pixmap, edge=edge or "border")
         _paint_labels(painter, rect, frame, cell, option)
         painter.restore()
 
@@ -102,12 +98,11 @@ def _paint_labels(
         return
     line.translate(0, metrics.height())
     painter.setOpacity(1.0 if cell.fresh else 0.4)
-    changed = bool(cell.badge)
     mark = SECOND_MARK if cell.other else "→"
     second = metrics.elidedText(f"{mark} {cell.triggered}", elide, int(width))
-    if changed:
+    if cell.badge:
         painter.setFont(sized(option.font, 0.9, bold=True))
         metrics = QFontMetrics(painter.font())
         second = metrics.elidedText(f"{mark} {cell.triggered}", elide, int(width))
-    painter.setPen(theme.colour("danger") if changed else muted)
+    painter.setPen(theme.colour(_EDGES[cell.badge] or "muted"))
     painter.drawText(line, centre, second)

@@ -159,7 +159,7 @@ def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Contro
         here.files[inspection.sha256] = inspection.path
         id_, what = roles[inspection.sha256]
         yield Check(
-            2, id_, "holds", f"{inspection.name} is {what}: its SHA-256 is that of the record."
+            2, id_, "holds", f"{inspection.name} is the file that the record calls “{what}”."
         )
     for id_, facts in evidence.checkpoints.items():
         if facts.sha256 is None:
