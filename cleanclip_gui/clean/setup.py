@@ -223,10 +223,8 @@ class CleanSetup(QWidget):
         given = self.data.has_pairs, self.form.pretraining
         self.form.method.recommend(first_recipe(*given).method)
         if is_free and (seconds := seconds_of_round(session, *given)) is not None:
-            does += (
-                f" One round with the proofs takes about {duration_text(seconds)}; another follows "
-                "if something is still found or too much accuracy was lost."
-            )
+            takes = duration_text(seconds)
+            does += f" One round with the proofs takes about {takes}; more may follow."
         self.clean_it_does.setText(does)
         trains = FACTS[self.form.method.method].data != "none"
         there = (session.checkpoint is not None, session.images is not None, trains, is_free)

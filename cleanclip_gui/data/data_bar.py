@@ -235,6 +235,7 @@ class DataBar(QWidget):
                 "file.images_back", "&Back to the images before", "&File", self.go_back,
                 "Use the images, classes and templates that were in use before.", "undo", "", 2,
                 lambda: self._before[0] is not None, submenu=_MENU,
+                needs="No others were in use before.",
             ),
             Command(
                 "file.labels", "Class &list from a file…", "&File", self.choose_label_file,
@@ -243,12 +244,12 @@ class DataBar(QWidget):
             Command(
                 "file.classes", "Edit the cla&sses…", "&File", self.edit_classes,
                 "Change the class names that the model chooses from.", "tag", "", 2,
-                self._has_images, submenu=_MENU,
+                self._has_images, submenu=_MENU, needs="Choose pictures first.",
             ),
             Command(
                 "file.templates", "&Prompt templates…", "&File", self.edit_templates,
                 "Edit the prompts of the zero-shot classifier.", "text", "Ctrl+T", 2,
-                self._has_images, submenu=_MENU,
+                self._has_images, submenu=_MENU, needs="Choose pictures first.",
             ),
         )  # fmt: skip
 

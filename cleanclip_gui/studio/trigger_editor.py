@@ -182,6 +182,7 @@ class TriggerEditor(QObject):
         if paths:
             files = [Path(path) for path in paths]
             self._use(lambda: trigger_files.from_files(files, self.document.size))
+            self._canvas.setFocus()  # arrow keys move it
 
     def load_trigger(self, path: str | Path) -> None:
         """Stamp a saved trigger, a picture or a tensor."""

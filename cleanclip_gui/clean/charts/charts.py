@@ -459,12 +459,9 @@ class CleaningCharts(QWidget):
             "run goes on.",
         )
         self.losses = Chart(
-            "Loss",
-            prompts,
-            show=plain,
-            legend_columns=4,
+            "Loss", prompts, show=plain, legend_columns=4,
             empty="Loss, total and per term, is drawn here.",
-        )
+        )  # fmt: skip
         self._note = Label("", "caption", wrap=True)
         self._note.hide()
         self.rates.under_head.addWidget(self._note)
@@ -515,13 +512,8 @@ class CleaningCharts(QWidget):
         values = metric.values
         for key, _, low, high in RATES:
             if key in values and not (key == "poisoned_accuracy" and "linear_ca" in values):
-                self.rates.append(
-                    key,
-                    metric.step,
-                    values[key],
-                    values.get(low, math.nan),
-                    values.get(high, math.nan),
-                )
+                bounds = values.get(low, math.nan), values.get(high, math.nan)
+                self.rates.append(key, metric.step, values[key], *bounds)
         losses = [style for style in LOSSES if style[0] in values]
         for key, label, number, dash in losses[: 1 if len(losses) == 2 else None]:  # one term: it
             self.losses.add_series(SeriesStyle(key, label, number, dash=dash))  # is the total

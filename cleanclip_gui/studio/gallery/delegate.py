@@ -63,12 +63,8 @@ class GalleryDelegate(QStyledItemDelegate):
         cell: GalleryCell = index.data(self._role)
         painter.save()
         rect = paint_ground(painter, option)
-        frame = QRectF(
-            rect.center().x() - theme.space(THUMBNAIL) / 2 + 0.5,
-            rect.top() + 7,
-            theme.space(THUMBNAIL),
-            theme.space(THUMBNAIL),
-        )
+        side = theme.space(THUMBNAIL)
+        frame = QRectF(rect.center().x() - side / 2 + 0.5, rect.top() + 7, side, side)
         edge = _EDGES[cell.badge] if cell.fresh else ""
         paint_thumbnail(painter, frame, cell.pixmap, edge=edge or "border")
         _paint_labels(painter, rect, frame, cell, option)

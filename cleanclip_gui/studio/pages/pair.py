@@ -142,14 +142,11 @@ class PairPage(AskingPage):
 
     def _offer_others(self, *_: object) -> None:
         session = self._session
-        others: list[tuple[str, str]] = []
-        roles: tuple[tuple[Role, ShownCheckpoint | None], ...] = (
-            ("suspect", session.checkpoint),
-            ("cleaned", session.cleaned),
-        )
-        for role, facts in roles:
-            if facts is not None and role != session.role:
-                others.append((role, _ROLE_TITLES[role]))
+        there = {"suspect": session.checkpoint, "cleaned": session.cleaned}
+        others: list[tuple[str, str]] = [
+            (role, title) for role, title in _ROLE_TITLES.items() if there[role] is not None
+            and role != session.role
+        ]  # fmt: skip
         opened = session.reference
         twin = "" if session.checkpoint is None else session.checkpoint.demo_twin
         titles = {session.scan_reference: session.scan_reference, twin: "The demo's clean twin"}
