@@ -217,7 +217,10 @@ class BeforeAfter(QFrame):
         ):  # fmt: skip
             grid.addWidget(label, 0, column, right)
         rows = rows_of(result)
-        self._ranges, self._titles, self._figures, self._changes = [], [], [], []
+        self._ranges = [Label("95 % interval", "caption"), Label("95 % interval", "caption")]
+        for column, label in zip((2, 4), self._ranges, strict=True):
+            grid.addWidget(label, 0, column, left)
+        self._titles, self._figures, self._changes = [], [], []
         for at, row in enumerate(rows, 1):
             role = "heading" if row.headline else "caption" if row.quiet else "subtle"
             self._titles.append(title := Label(row.title, role))
@@ -285,7 +288,7 @@ def facts(result: Mapping[str, Any]) -> str:
     parts += training_words(result)
     if result.get("device"):
         parts.append(f"{result['device']}, {result.get('precision', 'fp32')}")
-    line = " · ".join(parts) + ". Ranges, where shown, are 95 % intervals."
+    line = " · ".join(parts) + "."
     return "\n".join([line, *(plain(note, 400) for note in result.get("notes") or ())])
 
 

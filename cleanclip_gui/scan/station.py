@@ -74,6 +74,7 @@ class PlannedStages(QWidget):
 
 ROOM = Room(left=Needs(280, 320), middle=Needs(380, 560))
 READY, LIVE, RESULT = range(3)
+_START, _AGAIN = "&Start the scan", "&Scan again"
 _KINDS = "PNG (*.png);;SVG (*.svg);;CSV (*.csv);;JSON (*.json)"
 _MOST_SHOWN, _ITEM = 6, 30
 _MOST_SCANS = 1000  # of a session
@@ -134,7 +135,7 @@ class ScanStation(Page):
         needs = "Needs a scan that found a trigger."
         commands = (
             Command(
-                "scan.start", "&Start the scan", "&Scan", self.start,
+                "scan.start", _START, "&Scan", self.start,
                 "Search the open checkpoint for a trigger, in the background.", "play",
                 "Ctrl+Shift+F", 0, self._can_start,
                 needs="Needs a checkpoint and 144 pictures, and no job at work.",
@@ -406,9 +407,12 @@ class ScanStation(Page):
         self.compare_button = push_button(
             "Choose a reference…", self.setup.reference.kind.showPopup
         )
+        report = partial(self.shell.station_wanted.emit, "report")
+        self.report_button = push_button("Write the report", report, icon="report")
         acts = FoldingRow(
-            self.try_button, self.clean_button, self.compare_button, self.export_button
-        )
+            self.try_button, self.clean_button, self.report_button, self.compare_button,
+            self.export_button,
+        )  # fmt: skip
         self.live = LiveView()
         self.result = ResultView(acts)
         self.result.probes.table.activated.connect(self._try_probe)
@@ -533,6 +537,11 @@ class ScanStation(Page):
         )
         self.estimate_button.setVisible(not estimating.is_running)
         self.cancel_estimate.setVisible(estimating.is_running)
+        scan, facts = self._shown_scan(), self.session.checkpoint
+        again = bool(scan and facts and scan.suspect.sha256 == facts.inspection.sha256)
+        self.context.actions["scan.start"].setText(_AGAIN if again else _START)
+        theme.set_property(self.start_button, "primary", not again)
+        self.start_button.setIcon(theme.icon("play", "text" if again else "on_accent"))
         self._prepare()
         self.shell.commands_changed.emit()
 
@@ -638,6 +647,7 @@ class ScanStation(Page):
         self.result.show_scan(scan, patches, "" if scan.suspect.sha256 == own else f"{which}: ")
         for button in (self.try_button, self.clean_button):
             button.setVisible(self._trigger is not None)
+        self.report_button.setVisible(self._trigger is None)
         self.compare_button.setVisible(scan.reference is None)
         self.context.settings.add_scan(folder, scan)
         target = self._number_of(scan.found.target) if scan.found is not None else None
@@ -660,8 +670,8 @@ class ScanStation(Page):
     def _focus_result(self) -> None:
         self.context.actions.refresh()
         focus_first(
-            self.try_button, self.clean_button, self.compare_button, self.export_button,
-            self.start_button,
+            self.try_button, self.clean_button, self.report_button, self.compare_button,
+            self.export_button, self.start_button,
         )  # fmt: skip
 
     def _show_page(self, number: int) -> None:

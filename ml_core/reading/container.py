@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ml_core.figures import count
 from ml_core.reading.archive_members import STORED, Member
 from ml_core.reading.decompression import Piece
 from ml_core.reading.safetensors_header import TensorInfo
@@ -47,11 +48,11 @@ class Container:
         parts = [self.kind]
         if self.members:
             packing = f"{self.compressed} compressed" if self.compressed else "stored as they are"
-            members = "1 member" if self.members == 1 else f"{self.members:,} members"
+            members = "1 member" if self.members == 1 else f"{count(self.members)} members"
             parts.append(f"{members}, {packing}")
-            parts.append(f"{self.packed:,} bytes")
+            parts.append(f"{count(self.packed)} bytes")
         if self.compressed:
-            parts[-1] += f", {self.unpacked:,} unpacked"
+            parts[-1] += f", {count(self.unpacked)} unpacked"
         if self.alignment > 1:
             parts.append(f"numbers aligned to {self.alignment} bytes")
         if self.protocol >= 0:
