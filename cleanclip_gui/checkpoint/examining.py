@@ -100,8 +100,7 @@ class Examining(JobTask):
         before = self.spec, self.steps
         self.spec, self.steps = spec.model_copy(update={"device": device}), {}
         try:
-            path = cache_dir() / "examination" / "examine-spec.json"
-            self.start(self.spec, path, device)
+            self.start(self.spec, cache_dir() / "examination" / "examine-spec.json", device)
         except InputError:
             self.spec, self.steps = before
             raise

@@ -345,8 +345,7 @@ def suspect_spec(session: Session, device: str) -> MeasurementSpec:
         If something is not open, or the folder cannot be written.
     """
     facts = _checkpoint(session)
-    donor = facts.donor or None
-    return _spec_in_use(session, facts.path, donor, "evaluation", facts, device)
+    return _spec_in_use(session, facts.path, facts.donor or None, "evaluation", facts, device)
 
 
 def cleaned_spec(session: Session, run: Path, device: str) -> MeasurementSpec:

@@ -409,12 +409,12 @@ class ScanStation(Page):
         )
         report = partial(self.shell.station_wanted.emit, "report")
         self.report_button = push_button("Write the report", report, icon="report")
-        acts = FoldingRow(
+        self._acts = (
             self.try_button, self.clean_button, self.report_button, self.compare_button,
             self.export_button,
         )  # fmt: skip
         self.live = LiveView()
-        self.result = ResultView(acts)
+        self.result = ResultView(FoldingRow(*self._acts))
         self.result.probes.table.activated.connect(self._try_probe)
         self.result.setObjectName("scan.result")
         self.ended = Note()
@@ -669,10 +669,7 @@ class ScanStation(Page):
 
     def _focus_result(self) -> None:
         self.context.actions.refresh()
-        focus_first(
-            self.try_button, self.clean_button, self.report_button, self.compare_button,
-            self.export_button, self.start_button,
-        )  # fmt: skip
+        focus_first(*self._acts, self.start_button)
 
     def _show_page(self, number: int) -> None:
         self.pages.setCurrentIndex(number)
@@ -717,8 +714,7 @@ class ScanStation(Page):
             item.setSizeHint(QSize(0, theme.px(_ITEM)))  # as wide as the list, and no wider
             self.earlier.addItem(item)
             item.setSelected(self._shown_scan() is not None and Path(past.folder) == self._folder)
-        what = "Scans" if facts is None else "Scans of this checkpoint"
-        self.earlier_title.setText(what)
+        self.earlier_title.setText("Scans" if facts is None else "Scans of this checkpoint")
         self.earlier.setFixedHeight(theme.px(_ITEM) * max(len(of_it), 1) + 4)
         for widget in (self.earlier_title, self.earlier):
             widget.setVisible(bool(of_it))

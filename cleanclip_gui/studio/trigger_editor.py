@@ -125,8 +125,7 @@ class TriggerEditor(QObject):
         patch = self.document.patch
         text = "Mirror top and bottom" if upright else "Mirror left and right"
         if patch is not None:
-            flipped = mirrored(patch, upright=upright)
-            self.document.set_patch(flipped, text)
+            self.document.set_patch(mirrored(patch, upright=upright), text)
         else:
             scale = QTransform.fromScale(1, -1) if upright else QTransform.fromScale(-1, 1)
             self.document.transform_paint(scale, text)

@@ -312,8 +312,7 @@ class SessionFiles(QObject):
         )
         if chosen:
             path = Path(chosen).absolute()
-            named = path if path.suffix else path.with_name(path.name + SESSION_SUFFIX)
-            self._save_in(named)
+            self._save_in(path if path.suffix else path.with_name(path.name + SESSION_SUFFIX))
         else:
             self._then = None
 

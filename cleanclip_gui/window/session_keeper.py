@@ -192,8 +192,7 @@ class SessionKeeper(QObject):
         if not saved.trigger:
             self._shell.open("trigger", None, session.target)
         if saved.images is not None:
-            prompts = saved.templates or None
-            self._shell.open("images", saved.images, saved.label_set, prompts)
+            self._shell.open("images", saved.images, saved.label_set, saved.templates or None)
         if saved.checkpoint:
             if saved.donor:
                 self._shell.open("donor", saved.checkpoint, saved.donor)
