@@ -11,7 +11,7 @@ from cleanclip_gui.window.system_libraries import pyside_problem
 
 
 def python(code):
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-u", "-c", code]  # the program may end without a flush
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -186,7 +186,7 @@ def test_picklescan_is_asked_in_such_a_process_too(tmp_path, monkeypatch):
         ("import os; os.kill(os.getpid(), 9)", "signal 9 (SIGKILL)"),
         ("import os; os.kill(os.getpid(), 11)", "signal 11 (SIGSEGV)"),
         ("import os; os.kill(os.getpid(), 24)", "signal 24 (SIGXCPU), as it computed for too long"),
-        ("print('nonsense')", "makes no sense"),
+        ("print('nonsense', flush=True)", "makes no sense"),
         ("import sys; sys.stdout.write('x' * 300_000_000)", "more to say"),
     ],
     ids=["killed", "crashed", "busy", "nonsense", "endless"],
