@@ -18,9 +18,12 @@ from ml_core.reading.errors import InputError
 from ml_core.reports.verify.checks import LEVELS, Check
 
 _MARKS = {"holds": "holds", "fails": "DOES NOT", "not checked": "not checked", "recorded": "-"}
+_OPEN = ("fails", "not checked")
 
 
-@command("bundle checkpoint images sample full seed key strict device threads json", VerifySpec)
+@command(
+    "bundle checkpoint images sample full seed key strict device threads every json", VerifySpec
+)
 def verify(
     options: Options,
     bundle: Path = argument("The folder NAME.evidence, or its zip."),
@@ -38,6 +41,7 @@ def verify(
     seed: int | None = option(
         None, help="Seed of the sample (default: a new one each time, which is printed).", ge=0
     ),
+    every: bool = option(False, help="Print what holds and what is recorded, too.", flag="--all"),
 ) -> None:
     """With the bundle alone its files and all arithmetic are checked; with the checkpoint its
     identity; with the images every answer of the model. What is not given is "not checked".
@@ -66,15 +70,21 @@ def verify(
     )
     result = run_spec(spec)
     checks = [Check(**check) for check in result["checks"]]
-    parts: list[Table | str] = []
-    for level, name in enumerate(LEVELS):
+    by_level = [[check for check in checks if check.level == level] for level in range(len(LEVELS))]
+    counts = [
+        (f"{level} {LEVELS[level]}", *(str(sum(c.state == state for c in of)) for state in _MARKS))
+        for level, of in enumerate(by_level)
+    ]
+    columns = ("", *(f">{state}" for state in _MARKS))
+    parts: list[Table | str] = [output.table("Checks", columns, counts)]
+    for (title, *_), of in zip(counts, by_level, strict=True):
         rows = [
             (_MARKS[check.state], check.subject, check.sentence)
-            for check in checks
-            if check.level == level
+            for check in of
+            if every or check.state in _OPEN
         ]
         if rows:
-            parts.append(output.table(f"{level} {name}", ("", "~what", "~found"), rows))
+            parts.append(output.table(title, ("", "~what", "~found"), rows))
     sampled = (check for check in checks if check.level in (2, 3))
     if any(check.state != "not checked" for check in sampled) and not full:
         parts.append(f"Seed of the sample: {spec.seed}")

@@ -22,10 +22,13 @@ def test_a_bundle_alone(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     for level in ("0 intact", "1 arithmetic", "2 identity", "3 inference"):
         assert level in out
+    assert "fits schema" not in out  # it holds, and is counted
     assert out.splitlines()[-1].endswith(
         " hold, 0 fail, 6 not made (not signed, no checkpoint given, no images given), 2 "
         "recorded only"
     )
+    assert run_command(["verify", str(bundle), "--all"]) == 0
+    assert "fits schema" in capsys.readouterr().out
 
 
 def test_json_and_the_code_of_a_claim_that_does_not_hold(bundle, tmp_path, capsys):

@@ -118,7 +118,7 @@ class PlantSpec(Machine, Setting, OnModel):
         if self.steps is not None and self.minutes is not None:
             raise ValueError("Steps and minutes exclude each other: give one")
         if self.until is not None and (self.twin or not self.poisoned):
-            raise ValueError("A planting that ends at a success rate makes no twin: leave it out")
+            raise ValueError("A planting that ends at a success rate makes no twin: give --no-twin")
         if self.until is not None and self.minutes is not None:
             raise ValueError("Minutes and a success rate exclude each other: give one")
         if not (self.poisoned or self.twin):
