@@ -63,6 +63,8 @@ def test_labels_badges_and_filters(measured):
         "Image 2, label cat, clean prediction cat, triggered prediction banana, hit the target, "
         "target margin 0.00"
     )
+    selected: list[int] = []
+    measured.image_selected.connect(selected.append)
     for name, images in (
         ("flipped", [1, 2]), ("hit", [1]), ("wrong", []), ("resisted", [0]),
         ("all", [0, 1, 2, 3]),
@@ -70,6 +72,7 @@ def test_labels_badges_and_filters(measured):
         choose(measured, name)
         assert rows(measured) == images
         assert measured.filter.currentText().endswith(f" ({len(images)})")
+    assert selected == [1, 0]  # an image that a filter hides gives way to the first one shown
 
 
 def test_sorted_by_margin(measured):

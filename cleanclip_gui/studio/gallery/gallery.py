@@ -198,7 +198,7 @@ class Gallery(QWidget):
         return tuple(indices)
 
     def step(self, by: int) -> None:
-        """Select the next or the previous image shown."""
+        """Select the next or the previous image shown; the first if the selected one is hidden."""
         count = self.model.rowCount()
         if count:
             row = self.model.row_of(self._selected)
@@ -234,6 +234,7 @@ class Gallery(QWidget):
 
     def _on_filter_changed(self, index: int) -> None:
         self.model.set_filter(self.filter.itemData(index))
+        self.step(0)  # a hidden image gives way to the first one shown
         self._show_counts()
 
     def _set_order(self, order: Order) -> None:
