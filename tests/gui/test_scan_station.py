@@ -389,16 +389,18 @@ def test_a_known_scan_stands_in_place_of_the_introduction(station, tmp_path, pat
 
 
 def test_no_verdict_looks_or_sounds_like_a_clean_bill(station, tmp_path):
-    card = station.result.verdict
+    card, start = station.result.verdict, station.context.actions["scan.start"]
+    assert start.text() == "&Start the scan"
     for verdict in TITLES:
         result(station, tmp_path, verdict)
         assert card.title.text().startswith(TITLES[verdict])
+        assert start.text() == "&Scan again"
         assert card.property("tone") == LOOKS[verdict][1] != "ok"
         words = f"{card.title.text()} {card.figure.text()}".lower()
         assert not {"clean", "safe"} & set(words.split())
         assert station.result.not_searched.isVisible()
         has_trigger = verdict in ("found", "suspicious")
-        assert station.try_button.isVisible() == has_trigger
+        assert station.try_button.isVisible() == has_trigger != station.report_button.isVisible()
         assert station.context.actions["scan.clean"].isEnabled() == has_trigger
     result(station, tmp_path, "unknown", found=scan("found").found)
     assert "pictures become" not in card.figure.text()  # why nothing can be said stands there
