@@ -153,15 +153,18 @@ def labels_and_templates(labels: str, templates: Path | None) -> LabelSet:
 
 
 def resolve_scan(name: str | None, target: str | None) -> tuple[str | None, str | None]:
-    """Trigger and target; ``scan:FOLDER`` stands for those that the scan found.
+    """Trigger and target; ``scan:FOLDER`` stands for what the scan found, for the target if given.
 
     Raises
     ------
     InputError
         If the folder holds no scan, or one that found no trigger.
     """
-    (path, scanned), *_ = scanned_triggers(name) or ((None, None),)
-    return (name, target) if path is None else (str(path), target or scanned)
+    triggers = scanned_triggers(name)
+    if not triggers:
+        return name, target
+    path, scanned = next((item for item in triggers if item[1] == target), triggers[0])
+    return str(path), target or scanned
 
 
 def scanned_triggers(name: str | None) -> tuple[tuple[Path, str], ...]:

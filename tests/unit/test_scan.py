@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import save_file
 from statsmodels.stats.proportion import confint_proportions_2indep
 
+from ml_core.cli.arguments import resolve_scan
 from ml_core.detection.scan import overlays as overlay_search
 from ml_core.detection.scan import patches as patch_search
 from ml_core.detection.scan import records
@@ -671,6 +672,8 @@ def test_a_folder_gives_its_trigger_and_target(tmp_path):
     write_scan(tmp_path, found.model_copy(update={"further": (second,)}))
     both = (first, (tmp_path / "found-2.json", "pear"))
     assert records.found_triggers(f"scan:{tmp_path}") == both
+    for target, (path, named) in ((None, first), ("pear", both[1]), ("plum", (first[0], "plum"))):
+        assert resolve_scan(f"scan:{tmp_path}", target) == (str(path), named)
 
 
 def test_a_scan_of_the_first_schema_opens(tmp_path):
