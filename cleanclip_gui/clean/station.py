@@ -675,6 +675,9 @@ class CleanStation(Page):
         self.chain.show_chain(chain, at_work=at_work)
         self.proof.about.setText((chain and chain.scanned(run.folder)) or HELP)
         has_answer = self.chain.has_answer  # with the same buttons
+        theme.set_primary(self.setup.clean_it, "clean", not run.shows_result)
+        theme.set_primary(self.chain.save, "save", has_answer)
+        theme.set_primary(self.try_button, "studio", not has_answer)
         self.save_button.setHidden(has_answer)
         self.open_button.setVisible(run.saved is not None and not has_answer)
         self.chain.open_saved.setVisible(run.saved is not None and has_answer)

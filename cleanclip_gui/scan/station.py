@@ -540,8 +540,7 @@ class ScanStation(Page):
         scan, facts = self._shown_scan(), self.session.checkpoint
         again = bool(scan and facts and scan.suspect.sha256 == facts.inspection.sha256)
         self.context.actions["scan.start"].setText(_AGAIN if again else _START)
-        theme.set_property(self.start_button, "primary", not again)
-        self.start_button.setIcon(theme.icon("play", "text" if again else "on_accent"))
+        theme.set_primary(self.start_button, "play", not again)
         self._prepare()
         self.shell.commands_changed.emit()
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from PySide6.QtCore import QEvent, QObject, Qt, Slot
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QPalette
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QAbstractButton, QApplication, QWidget
 
 from cleanclip_gui.theme import sizes
 from cleanclip_gui.theme.icons import icon as icon
@@ -338,6 +338,12 @@ def set_property(widget: QWidget, name: str, value: object) -> None:
     widget.setProperty(name, value)
     widget.style().unpolish(widget)
     widget.style().polish(widget)
+
+
+def set_primary(button: QAbstractButton, name: str, on: bool) -> None:
+    """Fill a button with this icon, as the next step of its page, or do not."""
+    set_property(button, "primary", on)
+    button.setIcon(icon(name, "on_accent" if on else "text"))
 
 
 @contextmanager

@@ -227,7 +227,7 @@ def push_button(
     for prop in look.split():
         button.setProperty(prop, True)
     if icon:
-        button.setIcon(theme.icon(icon, "on_accent" if "primary" in look else "text"))
+        theme.set_primary(button, icon, "primary" in look)
     if clicked is not None:
         button.clicked.connect(clicked)
     return named(button, name, tip)

@@ -319,8 +319,7 @@ def _dress(document: QTextDocument, width: int) -> None:
     for block in _blocks(document):
         cursor.setPosition(block.position())
         look = block.blockFormat()
-        level = look.headingLevel()
-        if level:
+        if look.headingLevel():
             look.setTopMargin(0 if block.position() == 0 else theme.SPACE_L)
             look.setBottomMargin(theme.SPACE_S)
         elif cursor.currentTable() is None:

@@ -796,8 +796,7 @@ class MainWindow(QMainWindow):
             if not self.guide.running:
                 self.show_station("studio")
         elif self.session.images is None and facts is not None and not self.keeper.awaits_images:
-            demo = ImageSpec(kind="demo", split="test")
-            self.context.shell.open("images", demo, "", None)
+            self.context.shell.open("images", ImageSpec(kind="demo", split="test"), "", None)
         self._refresh()
 
     def _on_failed(self, failed: Failed) -> None:

@@ -54,8 +54,7 @@ class NotesDialog(ClosingDialog):
             "subtle",
             wrap=True,
         )
-        ok = primary_button("Keep", self.accept)
-        frame(self, "Notes", [says, self.edit], ok)
+        frame(self, "Notes", [says, self.edit], primary_button("Keep", self.accept))
         resize_within(self, 620, 420)
         self.edit.setFocus()
 
@@ -202,8 +201,7 @@ class SessionPaths(QObject):
         self._settle_next()
 
     def _on_refused(self, file: LostFile, error: InputError) -> None:
-        sentence = plain(error.sentence, 1000)
-        if self._confirm(sentence, "Choose another…", "Leave it out"):
+        if self._confirm(plain(error.sentence, 1000), "Choose another…", "Leave it out"):
             self._choose(file)
         else:
             self._settle(file, "")

@@ -134,9 +134,8 @@ class WelcomePage(QWidget):
     def set_continue(self, text: str) -> None:
         """Offer to open again what was open last, before the demo; no text offers nothing."""
         self._continue_text.setText(text)
-        for button, first in ((self.go_on, bool(text)), (self.demo, not text)):
-            theme.set_property(button, "primary", first)
-        self.demo.setIcon(theme.icon("demo", "text" if text else "on_accent"))
+        theme.set_property(self.go_on, "primary", bool(text))
+        theme.set_primary(self.demo, "demo", not text)
         self._show_offers()
 
     def set_interrupted(self, text: str) -> None:
