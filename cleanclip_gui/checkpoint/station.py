@@ -54,6 +54,7 @@ from cleanclip_gui.widgets.name_filters import CHECKPOINTS, holds_checkpoints, i
 from cleanclip_gui.widgets.picture_grid import PictureCell
 from cleanclip_gui.widgets.prompts import failing
 from cleanclip_gui.widgets.text import device_text
+from ml_core.checkpoints.open import same_weights
 from ml_core.detection.scan.records import read_scan
 from ml_core.detection.scan.verdict import Sign, signs_of
 from ml_core.events import Done, Event, Finding
@@ -936,6 +937,10 @@ class CheckpointStation(Page):
     def _ask_reference(self) -> bool:
         folder = self._settings.value.last_folder
         path = self._prompts.open_file(self, "Choose a clean reference", folder, CHECKPOINTS)
+        if path and path == self._path:
+            error = same_weights(Path(path).name)
+            self.shell.failed.emit(error.titled("Could not use the reference"))
+            return False
         if path:
             self.shell.open("scan_reference", path)
         return bool(path)

@@ -21,6 +21,7 @@ from cleanclip_gui.widgets.number_box import ElidingComboBox, fill
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import fitting, percent, plain, plural
+from ml_core.checkpoints.open import same_weights
 from ml_core.detection.scan.verdict import is_unfit
 from ml_core.jobs.scan import ALWAYS, NEEDS_REFERENCE, USUAL, ScanSpec, Stage
 from ml_core.reading.errors import InputError
@@ -75,7 +76,7 @@ class ScanReference(QWidget):
         super().__init__()
         self._prompts, self._new_dialog = prompts, new_dialog
         self._paths = {TWIN: "", STUDIO: "", CLEAN: "", PARENT: ""}
-        self._repository = ""
+        self._repository = self._suspect = ""
         self._chosen_by_user = False
         self.dialog: HubDialog | None = None
         self.kind = named(ElidingComboBox(), "Reference")
@@ -105,13 +106,13 @@ class ScanReference(QWidget):
         studio, clean
             Paths of what Studio compares it with, and of the reference named in Clean.
         """
-        before = self.chosen
+        before, self._suspect = self.chosen, "" if suspect is None else suspect.path
         repository = "" if suspect is None else parent_of(suspect.architecture)
         if repository != self._repository:
             self._repository, self._paths[PARENT] = repository, ""
         self._paths[TWIN] = "" if suspect is None else suspect.demo_twin
         entries = [(TWIN, "The demo's clean twin")] if self._paths[TWIN] else []
-        offered = {"" if suspect is None else suspect.path, self._paths[TWIN]}
+        offered = {self._suspect, self._paths[TWIN]}
         for kind, where, path in ((STUDIO, "Studio", studio), (CLEAN, "Clean", clean)):
             there = bool(path) and path not in offered and is_there(path)
             self._paths[kind] = path if there else ""
@@ -123,7 +124,8 @@ class ScanReference(QWidget):
         entries += [(OWN, "A file of my own"), (NONE, "None")]
         kinds = [kind for kind, _ in entries]
         usual = next((kind for kind in kinds if kind in (TWIN, STUDIO, CLEAN)), NONE)
-        wish = before if self._chosen_by_user else usual
+        is_itself = before == OWN and self.edit.absolute() == self._suspect
+        wish = before if self._chosen_by_user and not is_itself else usual
         fill(self.kind, entries, wish if wish in kinds else usual)
         self._on_changed()
 
@@ -150,6 +152,8 @@ class ScanReference(QWidget):
         path = self.path()
         if path and not is_there(path):
             return f"There is no file at {plain(path, 200)}; choose the reference."
+        if path and path == self._suspect:
+            return same_weights(Path(path).name).sentence
         if self.chosen == NONE or path:
             return ""
         if self.chosen == PARENT:

@@ -59,10 +59,11 @@ class AnswerKeeper:
         if scan is not None and scan.answer:
             tone = _TONES.get(scan.verdict, "")
             return Answer(scan.answer, tone, "scan", scan, measured, words, cleaned_tone)
-        if rate is not None:
+        if rate is not None and rate > NATURAL_RATE:
             tone = "caution" if rate >= _MUCH else ""
             return Answer(measured, tone, "studio", None, measured, words, cleaned_tone)
-        return Answer("Not tested", "", "checkpoint")
+        # A trigger that does nothing, perhaps one of another file, says little of this one.
+        return Answer("Not tested", "", "checkpoint", None, measured, words, cleaned_tone)
 
     def _cleaned(self, checkpoint: ShownCheckpoint) -> tuple[str, Tone]:
         """What the run on show came to, if it cleaned this file; empty if not."""

@@ -239,6 +239,7 @@ class Guide(QObject):
                 self.show_recorded()  # who has a remote alone cannot press the other button
             elif self._actions[step.run].isEnabled():
                 self._run(step.run)
+                self.focus()  # Return goes on with the tour, not with what the act brought up
             else:
                 needs = next(c.needs for c in self._actions.commands if c.id == step.run)
                 self.say(f"“{step.run_text}” cannot be done now. {needs}")

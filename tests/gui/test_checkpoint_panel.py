@@ -67,6 +67,12 @@ def test_what_can_be_read_is_not_called_good(panel, qtbot, tmp_path):
     estimate = evaluation(trigger="t", asr_excl=0.5, checkpoint_sha256=sha256, partial=True)
     panel.session.evaluation = estimate
     assert card.answer.text() == tried  # until all pictures are in
+    panel.session.evaluation = evaluation(  # of another file, say: it does nothing here
+        trigger="t", trigger_name="Sticker", asr_excl=0.001, checkpoint_sha256=sha256
+    )
+    assert card.answer.text() == "Not tested (ASR 0.1 % with Sticker)"
+    assert panel.session.answer.words == "Not tested"
+    assert card.next.text() == "Examine"
 
 
 def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_path):

@@ -222,6 +222,9 @@ def test_a_reference_named_elsewhere_is_offered_first_and_the_file_itself_never(
         assert choice.problem().startswith("There is no file at /")
     choice.browse.click()
     assert choice.path() == str(tmp_path / "mine.pt")
+    choice.edit.setText(str(suspect))
+    assert "has the weights of the checkpoint itself" in choice.problem()
+    choice.edit.setText(str(tmp_path / "mine.pt"))
     choice.offer(mine, str(other))  # what the user chose stays
     assert choice.path() == str(tmp_path / "mine.pt")
     choice.offer(facts(demo_checkpoint(twin=True)))
