@@ -226,8 +226,12 @@ def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_
         "Measured on the built-in drawings, beside the demo's clean twin; other pictures are "
         "chosen now."
     )
-    panel.context.prompts.open_file = lambda *_: str(parent)
     panel.shell.takes("scan_reference", partial(setattr, session, "scan_reference"))
+    with qtbot.waitSignal(panel.shell.failed) as refused:
+        panel.context.prompts.open_file = lambda *_: str(poisoned)
+        again.inputs.change_reference.click()
+    assert "has the weights of the checkpoint itself" in str(refused.args[0])
+    panel.context.prompts.open_file = lambda *_: str(parent)
     again.inputs.change_reference.click()
     assert again.measured_on.text().endswith("other pictures and another reference are chosen now.")
     assert (

@@ -22,13 +22,17 @@ def measured(**fields):
     return evaluation(ca=0.99, baseline_target_rate=0.0, **fields)
 
 
-def test_it_leads_from_opening_to_cleaning(window, qtbot):
+def test_it_leads_from_opening_to_cleaning(window, qtbot, monkeypatch):
     guide = window.guide
     window.start_tour()
     assert (guide.position, window.station) == (0, "checkpoint")
     qtbot.waitUntil(guide.card.next.isEnabled, timeout=20_000)
     guide.card.next.click()
     assert (window.station, guide.card.next.text()) == ("checkpoint", "Examine")
+    with monkeypatch.context() as patch:  # an act that takes the focus to what it brings up
+        patch.setattr(guide, "_run", lambda _: window.rail.setFocus())
+        guide.card.next.click()
+    assert window.focusWidget() is guide.card.next  # Return goes on with the tour
     for scan, words in (
         (JobState("out", "finished", "found", "banana"), "turns pictures into “banana”"),
         (JobState("out", "finished", "nothing"), "Nothing found in this search"),
