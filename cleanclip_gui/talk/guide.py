@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shiboken6
-from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QMargins, QObject, QPoint, QRect, Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QFrame, QMainWindow, QWidget
 
@@ -18,11 +18,14 @@ _ON_CARD = Qt.ShortcutContext.WidgetWithChildrenShortcut
 FORWARD, BACK = ("PgDown", "Right"), ("PgUp", "Left")
 """Keys that turn the steps of a talk."""
 _T = QEvent.Type
+_AROUND = QMargins(*4 * (theme.SPACE_XS,))
 _MOVES = (_T.Resize, _T.Move, _T.Show, _T.Hide, _T.LayoutRequest)
 
 
 class Outline(QFrame):
-    """A frame around a widget that lies in ``parent``; lets the mouse through."""
+    """A frame around a widget that lies in ``parent``; ``appeared``: it is shown from now on."""
+
+    appeared = Signal()
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -49,6 +52,8 @@ class Outline(QFrame):
         """Follow the target when it or what it lies in moves."""
         if event.type() in _MOVES:
             self.follow()
+        if event.type() == _T.Show and watched is self.target:
+            self.appeared.emit()
         return super().eventFilter(watched, event)
 
     def follow(self) -> None:
@@ -56,7 +61,8 @@ class Outline(QFrame):
         target, parent = self.target, self.parentWidget()
         area = QRect() if target is None else target.visibleRegion().boundingRect()
         if target is not None and parent is not None:
-            self.setGeometry(area.translated(target.mapTo(parent, QPoint())))
+            around = area.marginsAdded(_AROUND) if area else area  # it hides no letter
+            self.setGeometry(around.translated(target.mapTo(parent, QPoint())))
         self.setVisible(not area.isEmpty())
 
 
@@ -151,6 +157,7 @@ class Guide(QObject):
             signal.connect(lambda *_: self._refresh())
         self._settled = QTimer(self, singleShot=True, interval=0)  # its page is laid out first
         self._settled.timeout.connect(self._bring_into_view)
+        self._outline.appeared.connect(self._settled.start)
         self._soon = QTimer(self, singleShot=True, interval=0)  # all hear of a checkpoint first
         self._soon.timeout.connect(self._catch_up)
         events.checkpoint.connect(lambda *_: self._soon.start())

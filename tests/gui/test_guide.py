@@ -33,6 +33,9 @@ def test_it_leads_from_opening_to_cleaning(window, qtbot, monkeypatch):
         patch.setattr(guide, "_run", lambda _: window.rail.setFocus())
         guide.card.next.click()
     assert window.focusWidget() is guide.card.next  # Return goes on with the tour
+    for name in ("studio", "checkpoint"):  # as an act does that ends later
+        window.show_station(name)
+        assert window.focusWidget() is guide.card.next
     for scan, words in (
         (JobState("out", "finished", "found", "banana"), "turns pictures into “banana”"),
         (JobState("out", "finished", "nothing"), "Nothing found in this search"),
