@@ -83,8 +83,7 @@ class FieldRow(QWidget):
         self._reset.setToolTip("Back to the preset's value")
         self._reset.setAccessibleName(f"Reset {self.title}")
         self._reset.clicked.connect(self.reset_requested)
-        middle = Qt.AlignmentFlag.AlignVCenter
-        parts = (label, 1), (self._mark, middle), self._reset, self.editor
+        parts = (label, 1), (self._mark, Qt.AlignmentFlag.AlignVCenter), self._reset, self.editor
         row(*parts, of=self, spacing=theme.SPACE_XS)
         self.set_changed(False)
 
@@ -194,8 +193,7 @@ def budget_text(recipe: Recipe) -> str:
     """How long a run is, as far as its recipe says."""
     if not recipe.total_steps:
         return "Nothing is trained."
-    batch = count_text(recipe.batch_size)
-    return f"{count_text(recipe.total_steps)} steps of {batch} examples"
+    return f"{count_text(recipe.total_steps)} steps of {count_text(recipe.batch_size)} examples"
 
 
 class RecipeForm(QWidget):

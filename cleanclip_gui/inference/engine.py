@@ -292,8 +292,7 @@ class Engine:
         templates = self._templates(model, images, request.trigger)
         if self._is_known(model, images, request.trigger, templates):
             return None
-        canvases = images.at(model.preprocess)
-        seen = see_one(canvases, model, request.trigger, request.index, SEED)
+        seen = see_one(images.at(model.preprocess), model, request.trigger, request.index, SEED)
         return PredictionReady(request, seen.clean_image, seen.triggered_image, None, None)
 
     def predict(self, request: Predict) -> PredictionReady:
@@ -343,8 +342,7 @@ class Engine:
             for step in embed(
                 subject, request.trigger, n=request.n, batch=batch_of(model), cancelled=stopped
             ):
-                total = step.total * len(models)
-                yield TicketProgress(number * step.total + step.done, total)
+                yield TicketProgress(number * step.total + step.done, step.total * len(models))
                 if step.result is not None:
                     parts.append(step.result)
         if len(parts) == len(models):
@@ -525,8 +523,7 @@ def exactly(model: ClipModel, steps: Iterator[_Step]) -> Iterator[_Step]:
 
 def batch_of(model: ClipModel) -> int:
     """Pictures to encode at a time."""
-    slow = model.device.type == "cpu" and model.image_size > 128
-    return _SLOW_BATCH if slow else _BATCH
+    return _SLOW_BATCH if model.device.type == "cpu" and model.image_size > 128 else _BATCH
 
 
 def _place(model: ClipModel) -> tuple[str | None, str]:

@@ -158,8 +158,7 @@ class Drafting(QObject):
         }
         ready = [part for part in reversed(parts) if part.folder in chosen and not part.later]
         now = (sha256, *(part.stamp for part in ready))
-        is_stale = now != before and bool(ready or before)
-        yield parts, frozenset(chosen), is_stale
+        yield parts, frozenset(chosen), now != before and bool(ready or before)
         if now == before:
             return
         draft = None

@@ -201,8 +201,7 @@ def _scans(
         if not (after or scan.sha256 == sha256) or not (folder / SCAN_FILE).is_file():
             continue
         title = f"{'After cleaning: ' if after else ''}{plain(scan.brief, 90)}"
-        about = scan.sha256 if after else ""
-        yield ReportPart("scan", folder, title, scan.made, cleaned=about)
+        yield ReportPart("scan", folder, title, scan.made, cleaned=scan.sha256 if after else "")
 
 
 def _runs(others: Iterable[Path]) -> Iterator[tuple[str, ReportPart]]:

@@ -344,8 +344,7 @@ class ReportStation(Page):
         self.busy_words = Label("", "caption", wrap=True)
         self.claims = ClaimsView()
         self.claims.setObjectName("report.claims")
-        browse = bind(QPushButton(), actions["report.browse"], text=True, icon=True)
-        self.preview = Preview(browse)
+        self.preview = Preview(bind(QPushButton(), actions["report.browse"], text=True, icon=True))
         self.preview.setObjectName("report.page")
         self.drafting_words = Label("", "caption")
         self.draft_error = Note("error")
@@ -461,8 +460,7 @@ class ReportStation(Page):
         self.parts.show_parts(drafting.parts, drafting.chosen, known=self._is_known())
         self._show_missing()
         draft = drafting.draft
-        evidence = None if draft is None else draft.evidence
-        self.claims.show_evidence(evidence)
+        self.claims.show_evidence(None if draft is None else draft.evidence)
         counted = self.claims.count and not drafting.is_stale
         self.tabs.setTabText(1, f"Claims ({self.claims.count})" if counted else "Claims")
         for view in (self.claims, self.preview):
@@ -531,8 +529,7 @@ class ReportStation(Page):
             self.shell.open("run", str(folder))
             self.shell.station_wanted.emit("clean")
         else:
-            name = "checkpoint" if place.kind == "checkpoint" else "studio"
-            self.shell.station_wanted.emit(name)
+            self.shell.station_wanted.emit("checkpoint" if place.kind == "checkpoint" else "studio")
 
     # Measuring
 

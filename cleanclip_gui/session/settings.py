@@ -200,8 +200,7 @@ class SettingsStore:
         try:
             if not self._layout_file.exists():
                 return b"", b""
-            read = _LAYOUT.read(self._layout_file)
-            saved = _LAYOUT.check(read, _Layout, self._layout_file.name)
+            saved = _LAYOUT.check(_LAYOUT.read(self._layout_file), _Layout, self._layout_file.name)
             return (
                 base64.b64decode(saved.geometry, validate=True),
                 base64.b64decode(saved.state, validate=True),

@@ -230,8 +230,7 @@ def set_motion(motion: Motion) -> None:
     if not isinstance(app, QApplication):
         return
     if _state.usual_motion is None:
-        hints = app.styleHints()
-        _state.usual_motion = app.isEffectEnabled(_GENERAL), hints.cursorFlashTime()
+        _state.usual_motion = app.isEffectEnabled(_GENERAL), app.styleHints().cursorFlashTime()
     effects, flash = _state.usual_motion
     still = motion_is_reduced()
     app.setEffectEnabled(_GENERAL, effects and not still)

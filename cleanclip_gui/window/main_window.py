@@ -611,23 +611,18 @@ class MainWindow(QMainWindow):
         """Show the welcome page or a station; do nothing if the station does not exist."""
         if name not in self._pages:
             return
-        leads = self._has_focus_beside()
+        focus, beside = self.focusWidget(), (self.rail, self.guide.card)  # lead from page to page
+        stays = focus is not None and any(w is focus or w.isAncestorOf(focus) for w in beside)
         is_new = self.pages.currentWidget() is not self._pages[name]
         self.pages.setCurrentWidget(self._pages[name])
         self.header.setVisible(name != "welcome")
-        goes = is_new and not leads
-        if name != "welcome" and (goes or self.focusWidget() is None):
+        if name != "welcome" and ((is_new and not stays) or self.focusWidget() is None):
             self.pages.setFocus()  # Tab goes on in the page, not in what stands beside it
         self.session.station = name
         for station, menu in self._station_menus.items():
             menu.menuAction().setVisible(station == name)
         self._name_checkpoint()
         self._refresh()
-
-    def _has_focus_beside(self) -> bool:
-        """Whether the focus is on what leads from page to page: the rail, the card of a tour."""
-        focus, beside = self.focusWidget(), (self.rail, self.guide.card)
-        return focus is not None and any(w is focus or w.isAncestorOf(focus) for w in beside)
 
     def _on_answer_clicked(self) -> None:
         if self.session.answer is not None:

@@ -384,8 +384,7 @@ class SessionFiles(QObject):
             read = read_session(place)
             session, triggers = read.session, self._keeper.triggers_of(place, read.session)
             saved = session if read.is_own else None
-            opened = OpenedSession(session, triggers, str(place), saved)
-            self._ask_for_files(opened, read.is_own)
+            self._ask_for_files(OpenedSession(session, triggers, str(place), saved), read.is_own)
 
     def go_on(self) -> None:
         """Open what an earlier window had open."""

@@ -673,8 +673,7 @@ class RunsPage(QWidget):
             menu.addSeparator()
             menu.addAction("Rename", self._on_rename_wanted)
             menu.addAction("Open the folder", partial(show_on_desktop, run.folder, self.failed))
-            delete = menu.addAction("Delete", self.delete.click)
-            delete.setEnabled(self.delete.isEnabled())
+            menu.addAction("Delete", self.delete.click).setEnabled(self.delete.isEnabled())
         menu.popup(place)
 
     def _on_freed(self) -> None:

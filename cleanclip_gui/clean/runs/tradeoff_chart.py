@@ -146,8 +146,7 @@ class TradeoffItems:
 
     def _add_track(self, track: Track, spots: Sequence[Spot]) -> None:
         """A thin line through the steps; filled markers where a checkpoint is kept."""
-        style = SeriesStyle(track.key, track.label, track.mark)
-        pen = series_pen(style, 1.0)
+        pen = series_pen(SeriesStyle(track.key, track.label, track.mark), 1.0)
         faint = pen.color()
         faint.setAlpha(120)
         pen.setColor(faint)
