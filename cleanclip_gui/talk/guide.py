@@ -18,6 +18,7 @@ _ON_CARD = Qt.ShortcutContext.WidgetWithChildrenShortcut
 FORWARD, BACK = ("PgDown", "Right"), ("PgUp", "Left")
 """Keys that turn the steps of a talk."""
 _T = QEvent.Type
+_LAID_OUT_MS = 200  # pages lay themselves out first, and some go to their top
 _AROUND = QMargins(*4 * (theme.SPACE_XS,))
 _MOVES = (_T.Resize, _T.Move, _T.Show, _T.Hide, _T.LayoutRequest)
 
@@ -155,7 +156,7 @@ class Guide(QObject):
             events.cleaned, events.station, events.run_progress,
         ):  # fmt: skip
             signal.connect(lambda *_: self._refresh())
-        self._settled = QTimer(self, singleShot=True, interval=0)  # its page is laid out first
+        self._settled = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
         self._settled.timeout.connect(self._bring_into_view)
         self._outline.appeared.connect(self._settled.start)
         self._soon = QTimer(self, singleShot=True, interval=0)  # all hear of a checkpoint first
