@@ -153,7 +153,7 @@ class ScanReference(QWidget):
         if path and not is_there(path):
             return f"There is no file at {plain(path, 200)}; choose the reference."
         if path and path == self._suspect:
-            return same_weights(Path(path).name).sentence
+            return same_weights(plain(Path(path).name, 80)).sentence
         if self.chosen == NONE or path:
             return ""
         if self.chosen == PARENT:

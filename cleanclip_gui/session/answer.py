@@ -50,20 +50,21 @@ class AnswerKeeper:
         sha256 = checkpoint.inspection.sha256
         scan, rate = self._settings.last_result("scan", sha256), self._rate(sha256)
         measured = "" if rate is None else self._words(rate)
+        # A trigger that does nothing, perhaps one of another file, is no answer about this one.
+        works = rate is not None and rate > NATURAL_RATE
         words, cleaned_tone = self._cleaned(checkpoint)
         run = self._session.run
         is_copy = run is not None and run.result.get("checkpoint_sha256") == sha256
         is_scanned = scan is not None and bool(scan.answer)
-        if words and (is_copy or not (is_scanned or rate is not None)):
+        if words and (is_copy or not (is_scanned or works)):
             return Answer(words, cleaned_tone, "clean", scan)
         if scan is not None and scan.answer:
             tone = _TONES.get(scan.verdict, "")
             return Answer(scan.answer, tone, "scan", scan, measured, words, cleaned_tone)
-        if rate is not None and rate > NATURAL_RATE:
+        if rate is not None and works:
             tone = "caution" if rate >= _MUCH else ""
             return Answer(measured, tone, "studio", None, measured, words, cleaned_tone)
-        # A trigger that does nothing, perhaps one of another file, says little of this one.
-        return Answer("Not tested", "", "checkpoint", None, measured, words, cleaned_tone)
+        return Answer("Not tested", "", "checkpoint", None, measured)
 
     def _cleaned(self, checkpoint: ShownCheckpoint) -> tuple[str, Tone]:
         """What the run on show came to, if it cleaned this file; empty if not."""

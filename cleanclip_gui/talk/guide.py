@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shiboken6
-from PySide6.QtCore import QEvent, QMargins, QObject, QPoint, QRect, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QFrame, QMainWindow, QWidget
+from PySide6.QtWidgets import QFrame, QMainWindow, QScrollBar, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.station import Context
 from cleanclip_gui.talk.script import Recorded, Step, Talk, check_names, shipped
 from cleanclip_gui.widgets.controls import Label, push_button
-from cleanclip_gui.widgets.layout import column, reveal, row
+from cleanclip_gui.widgets.layout import column, is_untouched, reveal, row
 from cleanclip_gui.widgets.text import UNBROKEN, plain
 
 _ON_CARD = Qt.ShortcutContext.WidgetWithChildrenShortcut
@@ -19,14 +19,14 @@ FORWARD, BACK = ("PgDown", "Right"), ("PgUp", "Left")
 """Keys that turn the steps of a talk."""
 _T = QEvent.Type
 _LAID_OUT_MS = 200  # pages lay themselves out first, and some go to their top
-_AROUND = QMargins(*4 * (theme.SPACE_XS,))
+_EDGE = theme.SPACE_XS
 _MOVES = (_T.Resize, _T.Move, _T.Show, _T.Hide, _T.LayoutRequest)
 
 
 class Outline(QFrame):
-    """A frame around a widget that lies in ``parent``; ``appeared``: it is shown from now on."""
+    """A frame around a widget in ``parent``; ``moved`` when that, or what it lies in, has moved."""
 
-    appeared = Signal()
+    moved = Signal()
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -53,8 +53,7 @@ class Outline(QFrame):
         """Follow the target when it or what it lies in moves."""
         if event.type() in _MOVES:
             self.follow()
-        if event.type() == _T.Show and watched is self.target:
-            self.appeared.emit()
+            self.moved.emit()
         return super().eventFilter(watched, event)
 
     def follow(self) -> None:
@@ -62,7 +61,7 @@ class Outline(QFrame):
         target, parent = self.target, self.parentWidget()
         area = QRect() if target is None else target.visibleRegion().boundingRect()
         if target is not None and parent is not None:
-            around = area.marginsAdded(_AROUND) if area else area  # it hides no letter
+            around = area.adjusted(-_EDGE, -_EDGE, _EDGE, _EDGE)  # it hides no letter
             self.setGeometry(around.translated(target.mapTo(parent, QPoint())))
         self.setVisible(not area.isEmpty())
 
@@ -158,7 +157,8 @@ class Guide(QObject):
             signal.connect(lambda *_: self._refresh())
         self._settled = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
         self._settled.timeout.connect(self._bring_into_view)
-        self._outline.appeared.connect(self._settled.start)
+        self._outline.moved.connect(self._on_moved)
+        self._scrolled: dict[QScrollBar, int] = {}  # to where, for what is framed
         self._soon = QTimer(self, singleShot=True, interval=0)  # all hear of a checkpoint first
         self._soon.timeout.connect(self._catch_up)
         events.checkpoint.connect(lambda *_: self._soon.start())
@@ -337,15 +337,21 @@ class Guide(QObject):
         name = "" if self.on_stage else step.framed(session)
         framed = self._widget(name) if name else None
         if framed is not self._outline.target:
+            self._scrolled = {}
             self._settled.start()
         self._outline.set_target(framed)
         self.changed.emit()
 
     def _bring_into_view(self) -> None:
-        """Scroll to what is framed, where type is large and the window small."""
+        """Scroll to what is framed, and again when the page grows, unless the user has scrolled."""
         framed = self._outline.target
-        if framed is not None and shiboken6.isValid(framed):
-            reveal(framed)
+        if framed is not None and shiboken6.isValid(framed) and is_untouched(self._scrolled):
+            self._scrolled = reveal(framed)
+
+    def _on_moved(self) -> None:
+        """Look again soon, as the page is laid out many times over."""
+        if not self._settled.isActive():
+            self._settled.start()
 
     def _widget(self, name: str) -> QWidget | None:
         widget: QWidget | None = self._window.findChild(QWidget, name)

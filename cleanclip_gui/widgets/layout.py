@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import shiboken6
 from PySide6.QtCore import QMargins, QPoint, QRect, Qt
 from PySide6.QtWidgets import (
     QBoxLayout,
@@ -138,3 +139,8 @@ def reveal(widget: QWidget, margin: int = 0) -> dict[QScrollBar, int]:
                 places[bar] = bar.value()
         area = area.parentWidget()
     return places
+
+
+def is_untouched(places: dict[QScrollBar, int]) -> bool:
+    """Whether all bars still are where `reveal` left them: nobody has scrolled since."""
+    return all(shiboken6.isValid(bar) and bar.value() == at for bar, at in places.items())

@@ -47,7 +47,7 @@ from cleanclip_gui.station import AtWork, Context, Part, Station
 from cleanclip_gui.talk.desk import TalkDesk
 from cleanclip_gui.talk.script import shipped
 from cleanclip_gui.widgets.controls import ElidedLabel, chip
-from cleanclip_gui.widgets.layout import column, reveal, row
+from cleanclip_gui.widgets.layout import column, is_untouched, reveal, row
 from cleanclip_gui.widgets.name_filters import holds_checkpoints, is_checkpoint, local_paths
 from cleanclip_gui.widgets.text import left_text, plain, tip, used_text
 from cleanclip_gui.window.command_palette import CommandPalette
@@ -113,10 +113,7 @@ class FocusKeeper(QObject):
 
     def _keep_in_sight(self) -> None:
         focus = QApplication.focusWidget()
-        untouched = all(
-            shiboken6.isValid(bar) and bar.value() == at for bar, at in self._scrolled.items()
-        )
-        if focus is not None and self._scrolled and untouched:
+        if focus is not None and self._scrolled and is_untouched(self._scrolled):
             self._scrolled = reveal(focus, _SEEN)
 
     def _hand_on(self) -> None:

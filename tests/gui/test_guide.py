@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QPoint, QRect, Qt
-from PySide6.QtWidgets import QScrollArea
+from PySide6.QtWidgets import QScrollArea, QWidget
 
 from cleanclip_gui.session.records import JobState
-from cleanclip_gui.talk.script import shipped
+from cleanclip_gui.talk.script import Place, shipped
+from cleanclip_gui.widgets.layout import column
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.triggers import demo_trigger, stripes
 from tests.gui.factories import evaluation
@@ -145,4 +146,33 @@ def test_the_card_shows_its_words_and_covers_nothing_while_the_page_scrolls(wind
         area.verticalScrollBar().setValue(value)
         seen = figure.mapTo(window, QPoint()).y()
         assert abs(frame.y() - seen) <= 6 or seen < frame.y()
+    guide.end()
+
+
+def test_what_is_framed_stays_in_sight_as_the_page_grows_until_the_user_scrolls(window, qtbot):
+    guide, growing, framed = window.guide, QWidget(), QWidget()
+    framed.setObjectName("framed")
+    framed.setFixedHeight(80)
+    page = QWidget()
+    area = QScrollArea(window, widgetResizable=True)
+    column(growing, framed, of=page)
+    area.setWidget(page)
+    area.setGeometry(0, 0, 300, 200)
+    area.show()
+    step = STEPS[0].model_copy(update={"target": (Place(widget="framed"),)})
+    guide.talk = guide.talk.model_copy(update={"steps": (step,)})
+    guide.start()
+
+    def is_seen():
+        whole = framed.visibleRegion().boundingRect().height() == 80
+        return whole and framed.y() >= growing.height()  # it is laid out
+
+    for height in (400, 800):  # first it is far down, then what is above it grows
+        growing.setFixedHeight(height)
+        qtbot.waitUntil(is_seen)
+    qtbot.wait(400)  # what was begun is over
+    area.verticalScrollBar().setValue(0)
+    growing.setFixedHeight(900)
+    qtbot.wait(400)
+    assert area.verticalScrollBar().value() == 0
     guide.end()

@@ -367,8 +367,7 @@ class ScoreSpread(Painted):
         write(words, f"suspicious, {high}" if score.high else high, right)
         legend = "bars: all pairs (square-root scale)"
         legend += "; dashes: clean reference" if reference else ""
-        below = words.translated(0, theme.px(_AXIS) / 2)
-        write(below, legend, Qt.AlignmentFlag.AlignCenter)
+        write(words.translated(0, theme.px(_AXIS) / 2), legend, Qt.AlignmentFlag.AlignCenter)
 
 
 class SuspectDetails(QFrame):
