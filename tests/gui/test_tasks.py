@@ -61,11 +61,12 @@ def at_rest(qtbot):
     qtbot.wait(10)  # whatever was sent has arrived
 
 
-def test_a_function_gives_one_result_and_a_generator_each_that_it_yields(qtbot, asker):
+def test_a_function_gives_one_result_and_a_generator_each_that_it_yields(qtbot, asker, gate):
     elsewhere, open_at_result = [], []
 
     def work(control):
         elsewhere.append(QThread.currentThread())
+        gate.wait(WAIT)
         return 7
 
     def several(control):
@@ -76,6 +77,7 @@ def test_a_function_gives_one_result_and_a_generator_each_that_it_yields(qtbot, 
     ticket = asker.run(work)
     assert ticket.is_open
     assert tasks.is_busy()
+    gate.set()
     qtbot.waitUntil(lambda: asker.done == 1, timeout=WAIT)
     assert asker.results == [7]
     assert not ticket.is_open
