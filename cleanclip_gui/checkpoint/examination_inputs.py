@@ -37,7 +37,7 @@ class ExaminationInputs(QWidget):
         self._actions = actions
         self.pictures, self.reference = Label("", wrap=True), Label("", wrap=True)
         self.change_pictures = push_button(
-            "Change…", self._offer_pictures, name="Change the pictures", look="quiet flush"
+            "Change…", self._offer_pictures, name="Change the images", look="quiet flush"
         )
         self.change_reference = push_button(
             "Change…", self.reference_wanted, name="Change the reference", look="quiet flush"
@@ -52,7 +52,7 @@ class ExaminationInputs(QWidget):
         pictures = _DRAWINGS
         if images is not None:
             pictures = f"{plain(images.name, 80)} · {unbroken(count_text(images.n))}"
-        self.pictures.setText(f"Pictures: {pictures}")
+        self.pictures.setText(f"Images: {pictures}")
         reference = chosen_reference(path, model, session)
         named = plain(Path(reference).name, 80) if reference else _NEAREST
         if (model and reference == model.demo_twin) if reference else twin_for(Path(path)):
@@ -84,10 +84,10 @@ def others_chosen(
     """What else than an examination asked for is chosen now; else empty."""
     reference = chosen_reference(path, model, session)
     before = None if spec.reference is None else os.path.abspath(spec.reference)
-    others = ["other pictures"] if spec.images != chosen_pictures(session) else []
+    others = ["other images"] if spec.images != chosen_pictures(session) else []
     if before != reference:
         others.append("no reference" if reference is None else "another reference")
-    are = "are" if "other pictures" in others else "is"
+    are = "are" if "other images" in others else "is"
     return f"{' and '.join(others)} {are} chosen now." if others else ""
 
 

@@ -61,7 +61,7 @@ class FactList(theme.Themed, QFrame):
         self._prepare()
 
     def _prepare(self) -> None:
-        self._values = []
+        self._values, self._last = [], ""
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(theme.SPACE_L)
         self._grid.setVerticalSpacing(theme.SPACE_S)
@@ -83,9 +83,9 @@ class FactList(theme.Themed, QFrame):
             _fit(label, shown)
 
     def add(self, name: str, value: object, *, copy: str = "", role: str = "") -> Label:
-        """Add a row; ``copy`` is what its copy button puts on the clipboard."""
-        row = self._grid.rowCount()
-        field = Label(name, "field")
+        """Add a row, named unless the one above has its name; ``copy`` goes to the clipboard."""
+        row, above = self._grid.rowCount(), self._last
+        field, self._last = Label("" if name == above else name, "field"), name
         field.setAlignment(Qt.AlignmentFlag.AlignTop)
         shown = plain(value)
         label = named(Label(wrap=True, selectable=True), f"{name}: {shown}")

@@ -244,12 +244,12 @@ class DataBar(QWidget):
             Command(
                 "file.classes", "Edit the cla&sses…", "&File", self.edit_classes,
                 "Change the class names that the model chooses from.", "tag", "", 2,
-                self._has_images, submenu=_MENU, needs="Choose pictures first.",
+                self._has_images, submenu=_MENU, needs="Choose images first.",
             ),
             Command(
                 "file.templates", "&Prompt templates…", "&File", self.edit_templates,
                 "Edit the prompts of the zero-shot classifier.", "text", "Ctrl+T", 2,
-                self._has_images, submenu=_MENU, needs="Choose pictures first.",
+                self._has_images, submenu=_MENU, needs="Choose images first.",
             ),
         )  # fmt: skip
 

@@ -180,7 +180,7 @@ class ImagesDialog(ClosingDialog):
 
         self.ok = primary_button("Use these images", self._on_accepted)
         parts = (form, self.state, self.busy, self.table)
-        frame(self, f"Images of {plain(path.name, 80)}", parts, self.ok)
+        frame(self, f"Evaluation images: {plain(path.name, 80)}", parts, self.ok)
         resize_within(self, 640, 560)
         self.label_column.currentTextChanged.connect(self._count_labels)
         self.split.currentIndexChanged.connect(self._count_labels)

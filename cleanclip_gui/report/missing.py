@@ -61,7 +61,7 @@ def _missing(session: Session, chosen: Sequence[ReportPart]) -> Iterator[Missing
     untold = [run for run in runs if not run.with_trigger and run.cleaned not in after]
     if session.images is None:
         yield Missing(
-            "Pictures to measure on: choose them in the bar above.", "Images from a folder",
+            "Images to measure on: choose them in the bar above.", "Images from a folder",
             "file.images_folder",
         )  # fmt: skip
     elif not runs and not measured:

@@ -92,8 +92,7 @@ class CrashHandler:
         if repeats:
             _LOG.error("%s happened %d more times", key, repeats)
         _LOG.error("unexpected error\n%s", details)
-        sentence = f"Unexpected error: {kind.__name__}: {error}"
-        self._bridge.crashed.emit(sentence, details)
+        self._bridge.crashed.emit(f"Unexpected error: {kind.__name__}: {error}", details)
 
     def _handle_thread(self, args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None:

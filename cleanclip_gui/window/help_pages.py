@@ -63,8 +63,7 @@ def title_of(path: Path) -> str:
 def slug(heading: str) -> str:
     """The name by which a link leads to a heading, as the documentation site makes it."""
     plain = unicodedata.normalize("NFKD", heading).encode("ascii", "ignore").decode("ascii")
-    letters = re.sub(r"[^\w\s-]", "", plain).strip().lower()
-    return re.sub(r"[-\s]+", "-", letters)
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", plain).strip().lower())
 
 
 def target_of(link: str, page: Path) -> tuple[Path, str]:

@@ -100,7 +100,7 @@ class FakeEngine(TextsKnown):
             raise error
         found = inspect(request.path)
         return ShownCheckpoint(
-            request.path, found, "ResNet 64 px", "metadata", ("8 heads assumed",), 64, 12,
+            request.path, found, "ResNet 64 px", "metadata", ("8 heads", "ReLU"), 64, 12,
             donor=request.donor, of_demo=Path(request.path) == demo_checkpoint(),
         )  # fmt: skip
 

@@ -36,7 +36,8 @@ def test_the_card_is_there_at_once_then_verdict_facts_and_statistics(panel, qtbo
     assert panel.verdict.verdict.text() == "Reading…"
     assert panel.verdict.name.text() == "m.safetensors"
     qtbot.waitUntil(lambda: "ResNet 64 px" in labels(panel), timeout=10_000)
-    assert {"8 heads assumed", str(path)} <= set(labels(panel))
+    assert {"8 heads", "ReLU", str(path)} <= set(labels(panel))
+    assert labels(panel).count("Assumed") == 1  # above both
     assert "\\u202e" in panel.metadata.toPlainText()
     assert "\u202e" not in panel.metadata.toPlainText()
     model = panel.tensors.table.model

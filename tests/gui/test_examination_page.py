@@ -216,14 +216,14 @@ def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_
     parent = write_safetensors(tmp_path / "parent.safetensors", {"a": [1.0]})
     folder, session = ImageSpec(kind="folder", path=str(tmp_path)), panel.context.session
     inputs, again = panel.verdict.inputs, panel.examination
-    assert inputs.pictures.text() == "Pictures: the built-in drawings"
+    assert inputs.pictures.text() == "Images: the built-in drawings"
     assert inputs.reference.text() == "Reference: the demo's clean twin"
     kept = examinations.write_examination(tmp_path / "kept", sha256=panel.inspection.sha256)
     panel._show_examination(kept)
     assert not again.measured_on.isVisible()
     session.images = images(200, spec=folder, class_names=("cat", "dog"))
     assert again.measured_on.text() == (
-        "Measured on the built-in drawings, beside the demo's clean twin; other pictures are "
+        "Measured on the built-in drawings, beside the demo's clean twin; other images are "
         "chosen now."
     )
     panel.shell.takes("scan_reference", partial(setattr, session, "scan_reference"))
@@ -233,15 +233,15 @@ def test_the_users_pictures_and_reference_are_taken(qtbot, panel, poisoned, tmp_
     assert "has the weights of the checkpoint itself" in str(refused.args[0])
     panel.context.prompts.open_file = lambda *_: str(parent)
     again.inputs.change_reference.click()
-    assert again.measured_on.text().endswith("other pictures and another reference are chosen now.")
+    assert again.measured_on.text().endswith("other images and another reference are chosen now.")
     assert (
         inputs.reference.text() == again.inputs.reference.text() == "Reference: parent.safetensors"
     )
-    assert inputs.pictures.text() == f"Pictures: {session.images.name} · 200"
+    assert inputs.pictures.text() == f"Images: {session.images.name} · 200"
     again.again.click()
     assert not again.measured_on.isVisible()
     session.images = None
-    assert again.measured_on.text() == "Other pictures are chosen now."
+    assert again.measured_on.text() == "Other images are chosen now."
     session.images = images(200, spec=folder, class_names=("cat", "dog"))
     assert not again.measured_on.isVisible()
     spec = panel.examining.spec
