@@ -159,6 +159,7 @@ class CleanStation(Page):
         self.charts = CleaningCharts(prompts)
         self.charts.rates.setObjectName("clean.rates")
         self.charts.losses.setObjectName("clean.losses")
+        self.chain.rebound.chart.setObjectName("clean.rebound")
         self.before_after = BeforeAfter()
         self.before_after.setObjectName("clean.before_after")
         self.proof = ProofSection(

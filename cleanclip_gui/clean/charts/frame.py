@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QSize, Qt, Signal
 from PySide6.QtGui import QAccessible, QGuiApplication, QWheelEvent
-from PySide6.QtWidgets import QFrame, QMenu, QStackedWidget, QWidget
+from PySide6.QtWidgets import QFrame, QMenu, QSizePolicy, QStackedWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.controls import ElidedLabel, Label, tool_button
@@ -197,6 +197,8 @@ class ChartFrame(QFrame):
 
         plot = pg.PlotWidget()
         plot.setFrameShape(QFrame.Shape.NoFrame)
+        # On a page that scrolls it is as high as it must be: its own size is more than fits.
+        plot.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         plot.setMenuEnabled(False)
         plot.hideButtons()

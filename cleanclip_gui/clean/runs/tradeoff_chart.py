@@ -80,8 +80,7 @@ def spots_of(tracks: Sequence[Track]) -> tuple[Spot, ...]:
 
 def shared_start(tracks: Sequence[Track]) -> float | None:
     """Accuracy from which the drop is counted: the highest start of the runs shown."""
-    starts = [track.start_ca for track in tracks if track.start_ca is not None]
-    return max(starts, default=None)
+    return max((track.start_ca for track in tracks if track.start_ca is not None), default=None)
 
 
 def staircase(front: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
