@@ -366,7 +366,6 @@ class MainWindow(QMainWindow):
             elif place in self.stations:
                 self._station_menus[place] = bar.addMenu(title)
                 self._fill_menu(self._station_menus[place], title)
-        self.rail.add_logo(actions["view.welcome"])
         for command in actions.commands:
             if command.rail:
                 add = self.rail.add_station if command.choice else self.rail.add_tool

@@ -4,38 +4,35 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QAction, QResizeEvent
-from PySide6.QtWidgets import QFrame, QSizePolicy, QToolButton
+from PySide6.QtWidgets import QFrame, QSizePolicy, QToolButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.controls import bind
+from cleanclip_gui.widgets.controls import Label, bind
 from cleanclip_gui.widgets.layout import column
 
-_LOGO, _LOGO_ICON, _STATION, _ICON = 48, 32, 62, 34  # pixels of height
+_LOGO, _STATION, _ICON = 48, 62, 34  # pixels of height
 _WIDE, _BARE = 100, 44  # pixels of width, with names and without
 _NARROW = 800  # pixels of a window that has no room for names
 
 
 class Rail(theme.Themed, QFrame):
-    """Buttons of actions: logo and stations on top, small ones at the bottom."""
+    """Buttons of actions: stations on top, small ones at the bottom."""
 
-    logo: QToolButton
-
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self.setProperty("rail", True)
         self.setFixedWidth(theme.px(_WIDE))
         self.setAccessibleName("Stations")
+        self._logo = Label()
+        self._logo.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._logo.setFixedHeight(theme.px(_LOGO))
         self._stations = column(spacing=theme.SPACE_XS)
         self._named: list[QToolButton] = []
         self._tools = column(spacing=theme.SPACE_XS)
-        parts = theme.SPACE_S, (self._stations, 1), (None, 0), self._tools
-        self._parts = column(*parts, of=self, margins=theme.SPACE_S)
-
-    def add_logo(self, action: QAction) -> None:
-        """Add the logo on top, which leads to the first page."""
-        self.logo = self._button(action, _LOGO_ICON, Qt.ToolButtonStyle.ToolButtonIconOnly)
-        self.logo.setFixedHeight(theme.px(_LOGO))
-        self._parts.insertWidget(0, self.logo)
+        column(
+            self._logo, theme.SPACE_S, (self._stations, 1), (None, 0), self._tools,
+            of=self, margins=theme.SPACE_S,
+        )  # fmt: skip
         self._paint()
 
     def add_station(self, action: QAction) -> QToolButton:
@@ -58,7 +55,7 @@ class Rail(theme.Themed, QFrame):
         needed += self._tools.sizeHint().height() + 5 * theme.SPACE_S
         wide = window >= theme.px(_NARROW)
         named = wide and self.height() >= needed
-        self.logo.setVisible(wide and self.height() >= needed + theme.px(_LOGO))
+        self._logo.setVisible(wide and self.height() >= needed + theme.px(_LOGO))
         style = Qt.ToolButtonStyle
         for button in self._named:
             button.setToolButtonStyle(
@@ -74,12 +71,12 @@ class Rail(theme.Themed, QFrame):
         return button
 
     def _button(self, action: QAction, size: int, style: Qt.ToolButtonStyle) -> QToolButton:
-        button = bind(QToolButton(), action, text=True, icon=size != _LOGO_ICON)
+        button = bind(QToolButton(), action, text=True, icon=True)
         button.setAccessibleName(action.text().replace("&", ""))
         button.setIconSize(QSize(theme.px(size), theme.px(size)))
         button.setToolButtonStyle(style)
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        if style == Qt.ToolButtonStyle.ToolButtonTextUnderIcon or size == _LOGO_ICON:
+        if style == Qt.ToolButtonStyle.ToolButtonTextUnderIcon:
             button.setProperty("station", True)
             button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         return button
@@ -91,4 +88,4 @@ class Rail(theme.Themed, QFrame):
             self.fit(self.window().width())
 
     def _paint(self) -> None:
-        self.logo.setIcon(theme.icon("logo", "accent"))
+        self._logo.setPixmap(theme.icon("logo", "accent").pixmap(theme.px(32), theme.px(32)))

@@ -142,9 +142,6 @@ def test_what_is_dropped_or_named_at_the_start_goes_where_it_belongs(window, tmp
     drop(window, tmp_path / "sticker.png")
     assert window.station == "studio"
     assert window.stations["studio"].editor.current_trigger() is not None
-    window.rail.logo.click()
-    assert window.station == "welcome"
-    assert window.rail.logo.isChecked()
 
 
 # Data
