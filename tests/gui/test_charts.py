@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication, QPixmap
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QMenu, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QLabel, QMenu, QScrollArea, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart
@@ -50,6 +50,13 @@ def test_many_points_keep_every_peak(qtbot, chart):
         assert abs(x[drawn == value] - at) <= 2 * width
     assert x[0] <= 2 * width
     assert x[-1] >= n - 1 - 2 * width
+
+
+def test_on_a_page_that_scrolls_a_chart_is_as_high_as_it_must_be(qtbot, chart):
+    chart.append("a", 0, 1.0)
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
+    chart.under_head.addWidget(QLabel("On validation pictures.", wordWrap=True))
+    assert 0 < chart.heightForWidth(500) < 150  # head and legend; the plot has what is left
 
 
 def test_arrow_keys_and_the_mouse_move_the_read_out(qtbot, chart):
