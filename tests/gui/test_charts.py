@@ -56,7 +56,8 @@ def test_on_a_page_that_scrolls_a_chart_is_as_high_as_it_must_be(qtbot, chart):
     chart.append("a", 0, 1.0)
     qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
     chart.under_head.addWidget(QLabel("On validation pictures.", wordWrap=True))
-    assert 0 < chart.heightForWidth(500) < 150  # head and legend; the plot has what is left
+    # Head and legend; the plot has what is left.
+    qtbot.waitUntil(lambda: 0 < chart.heightForWidth(500) < 150, timeout=5000)
 
 
 def test_arrow_keys_and_the_mouse_move_the_read_out(qtbot, chart):
